@@ -1,0 +1,80 @@
+# make rehearse and make test are all a newcomer needs; the rest is for people who change saleops.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SALE ?= examples/midnight-drop/sale.yaml
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help rehearse serve setup fmt lint types layers check test unit integration e2e bench rendered wheel clean
+
+help: ## What can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("saleops needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(PIP) "pip>=25.1"
+	$(PIP) --group dev
+	@touch $@
+
+$(BENCH_STAMP): $(DEV_STAMP)
+	$(PIP) --group bench
+	@touch $@
+
+rehearse: $(STAMP) ## Rehearse the example sale on this machine; exit 0 only if its ledger balances
+	$(BIN)/saleops rehearse $(SALE)
+
+serve: $(STAMP) ## Run the checkout services for the example sale
+	$(BIN)/saleops serve --sale $(SALE) --open-now
+
+setup: $(DEV_STAMP) ## Everything development needs, in .venv
+	$(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+fmt: $(DEV_STAMP) ## Format
+	$(BIN)/ruff format src services tests
+	$(BIN)/ruff check --fix src services tests
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff format --check src services tests
+	$(BIN)/ruff check src services tests
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+layers: $(DEV_STAMP)
+	$(BIN)/lint-imports
+
+check: lint types layers ## Formatting, lint, types, layers
+
+test: $(DEV_STAMP) ## All tests; starts the servers they need
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+unit: $(DEV_STAMP) ## The tests that need no server
+	$(BIN)/pytest tests/unit
+
+integration: $(DEV_STAMP)
+	$(BIN)/pytest tests/contract tests/integration
+
+e2e: $(DEV_STAMP)
+	$(BIN)/pytest tests/e2e
+
+bench: $(BENCH_STAMP) ## Measure beside the twins and write docs/benchmarks.md (about ten minutes)
+	$(BIN)/python tests/bench/run.py
+
+rendered: $(STAMP) ## Write the help pages, the OpenAPI document and the pictures anew
+	$(BIN)/python -m saleops.cli.render
+
+wheel: $(DEV_STAMP) ## Build the wheel into dist/
+	$(BIN)/python -m build --quiet --wheel
+
+clean: ## Remove what was built, and .venv
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,44 @@
+--[[
+stock/release: give the units of these orders back to the sale, reserved or sold alike.
+
+KEYS[1]    stock:{SALE:PARTITION}:meta       hash   epoch, version, state
+KEYS[2]    stock:{SALE:PARTITION}:units      hash   L<sku> left (there since the units were held), R<sku> reserved,
+                                                    S<sku> sold, G<sku> releases
+KEYS[3]    stock:{SALE:PARTITION}:due        zset   "order_id units sku buyer" of open reservations, by expiry
+KEYS[4]    stock:{SALE:PARTITION}:buyers     hash   "sku buyer" -> units held, for SKUs with a limit
+KEYS[5..]  stock:{SALE:PARTITION}:held:SKU   hash   order id -> "STATE units expires_ms buyer", one a SKU of the batch
+ARGV[1]    epoch
+ARGV[2]    msgpack: a list of {order_id, sku, buyer, units, which of KEYS[5..] (from 1)}   at most 1000
+
+Returns  how many gave units back now; an order that holds none changes nothing but is closed for ever
+Errors   STALE epoch, TOOMANY               nothing was changed
+Cost     O(orders), bounded by 1000: two reads and at most six writes each
+]]
+local meta, units_key, due, buyers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local epoch = ARGV[1]
+local have = redis.call("HGET", meta, "epoch")
+if have ~= epoch then return redis.error_reply("STALE " .. (have or "none")) end
+local claims = cmsgpack.unpack(ARGV[2])
+if #claims > 1000 then return redis.error_reply("TOOMANY " .. #claims) end
+local changed = 0
+for i = 1, #claims do
+  local id, sku, buyer, units = claims[i][1], claims[i][2], claims[i][3], claims[i][4]
+  local held = KEYS[4 + claims[i][5]]
+  local kept = redis.call("HGET", held, id)
+  local state, had, who = string.match(kept or "", "^(%a) (%d+) %d+ (.*)$")
+  if state == "R" or state == "S" then
+    redis.call("HSET", held, id, "X" .. string.sub(kept, 2))
+    redis.call("ZREM", due, id .. " " .. had .. " " .. sku .. " " .. who)
+    redis.call("HINCRBY", units_key, state .. sku, -had)
+    redis.call("HINCRBY", units_key, "L" .. sku, had)
+    -- Who remembers the holders of a sold-out SKU sees by this number that they have changed.
+    redis.call("HINCRBY", units_key, "G" .. sku, 1)
+    local key = sku .. " " .. who
+    if redis.call("HEXISTS", buyers, key) == 1 then redis.call("HINCRBY", buyers, key, -had) end
+    changed = changed + 1
+  elseif not state then
+    -- Nothing is held under this id and nothing ever may be: a late reserve must hear "released".
+    redis.call("HSET", held, id, "X " .. units .. " 0 " .. buyer)
+  end
+end
+return changed

@@ -1,0 +1,1 @@
+"""The catalog: product pages, reviews, recommendations and the product list."""

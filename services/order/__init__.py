@@ -1,0 +1,1 @@
+"""The order service: carts, checkout, and a buyer's own orders."""

@@ -1,0 +1,1 @@
+"""Payment: charges durable orders once each and hands the paid ones to shipping."""

@@ -1,0 +1,1 @@
+"""Shipping: one parcel for each paid order."""

@@ -1,0 +1,163 @@
+"""The orders database on SQLite: the embedded default. One file, several processes.
+
+Write-ahead log with ``synchronous=FULL``: a commit is on disk when it returns, and readers never wait for a writer. There is one
+writer at a time: each write begins with ``BEGIN IMMEDIATE``, so nobody finds out in the middle that another one was first.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+from saleops.adapters.sql_batch import NowMs
+from saleops.adapters.sql_dialect import DuplicateKey, Row, Transaction, marks, wall_ms
+from saleops.adapters.sql_orders import SqlOrderBook
+from saleops.adapters.sql_schema import SQLITE, SQLITE_INDEXES, VERSION, create_statements
+from saleops.errors import ConfigError, Refused, StoreUnavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 10.0
+
+
+class SqliteOrderBook(SqlOrderBook):
+    """OrderBook in one SQLite file. Opened at the first call, in whatever thread makes it."""
+
+    def __init__(self, path: Path, *, now_ms: NowMs = wall_ms) -> None:
+        super().__init__(now_ms=now_ms)
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> "SqliteOrderBook":
+        """``sqlite:///relative/path`` or ``sqlite:////absolute/path``, percent-encoded where needed."""
+        prefix, _, path = url.partition(":///")
+        if prefix != "sqlite" or not path or "?" in path or "#" in path or "\0" in unquote(path):
+            raise ConfigError(
+                f"{url!r} is no address of a SQLite file; nothing was opened",
+                hint="Use sqlite:///relative/orders.db or sqlite:////absolute/orders.db.",
+            )
+        return cls(Path(unquote(path)))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def migrate(self) -> None:
+        def work(sql: Transaction) -> None:
+            for statement in (*create_statements(SQLITE), *SQLITE_INDEXES):
+                sql.run(statement)
+            sql.insert("schema_version", "id, version", [(1, VERSION)], keep="id")
+            ((version,),) = sql.rows("SELECT version FROM schema_version")
+            if version > VERSION:
+                raise Refused(
+                    f"{self._path} was written by a later saleops (tables of version {version}, "
+                    f"this one knows {VERSION}); nothing was changed",
+                    hint="Use that version of saleops, or another file.",
+                )
+
+        self._transact("creating tables", work)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self._path,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,  # transactions begin where we say so, not where the driver guesses
+                check_same_thread=False,  # opened in one thread, then owned by the book's thread
+                cached_statements=256,
+            )
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _read(self, what: str, sql: str, values: Sequence[object] = ()) -> Sequence[Row]:
+        try:
+            return self._open().execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(what, error) from error
+
+    def _transact(self, what: str, work: Callable[[Transaction], T]) -> T:
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(_SqliteTransaction(connection))
+                connection.execute("COMMIT")
+            except BaseException:
+                # A failed COMMIT may have rolled back by itself, or may wait for one.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._explained(what, error) from error
+        return result
+
+    def _empty(self, tables: Sequence[str]) -> None:
+        def work(sql: Transaction) -> None:
+            for table in tables:
+                sql.run(f"DELETE FROM {table}")
+
+        self._transact("emptying the sale's tables", work)
+
+    def _explained(self, what: str, error: sqlite3.Error) -> Exception:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
+            return ValueError(
+                f"{what}: {self._path} refused a value ({error}); nothing was written"
+            )
+        text, hint = str(error), None
+        if "no such table" in text:
+            hint = "Run `saleops seed` first: it creates the tables."
+        elif "locked" in text or "busy" in text:
+            hint = "Another process has been writing for long: look for a second `saleops` on this file."
+        elif "unable to open" in text:
+            hint = f"Create the folder {self._path.parent} and let this user write there."
+        elif "not a database" in text or "malformed" in text:
+            hint = "The file is something else, or damaged: use another one, or restore it."
+        elif "full" in text:
+            hint = "Free some space on that disk."
+        return StoreUnavailable(f"{what}: {self._path}: {text}; nothing was written", hint=hint)
+
+
+class _SqliteTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> Sequence[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def insert(self, table: str, columns: str, rows: Sequence[Row], *, keep: str = "") -> int:
+        end = " ON CONFLICT DO NOTHING" if keep else ""
+        places = marks(columns.count(",") + 1)
+        sql = f"INSERT INTO {table} ({columns}) VALUES ({places}){end}"
+        try:
+            return self._connection.executemany(sql, rows).rowcount
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode in _DUPLICATES:
+                raise DuplicateKey from error
+            raise
+
+    def take(self, units: Mapping[str, int]) -> int:
+        return self._connection.executemany(
+            "UPDATE stock SET sold = sold + ?1 WHERE sku = ?2 AND sold + ?1 <= total",
+            [(count, sku) for sku, count in units.items()],
+        ).rowcount
+
+    def give_back(self, units: Mapping[str, int]) -> int:
+        return self._connection.executemany(
+            "UPDATE stock SET sold = sold - ?1 WHERE sku = ?2 AND sold >= ?1",
+            [(count, sku) for sku, count in units.items()],
+        ).rowcount
+
+
+_DUPLICATES = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)

@@ -1,0 +1,33 @@
+"""``saleops init``: a first sale file."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saleops.cli.context import context_of
+from saleops.operations.init_sale import apply_init, plan_init
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write sale.yaml and items.csv.")
+    ] = Path(),
+    name: Annotated[str, typer.Option(help="The sale's name, a DNS label.")] = "my-sale",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
+    ] = False,
+) -> None:
+    """Write a commented sale file and its items to start from.
+
+    Example:  saleops init midnight --name midnight-drop
+    """
+    context = context_of(ctx)
+    plan = plan_init(folder, name=name, today=datetime.now().astimezone(), force=force)
+    context.screen.show(plan if dry_run else apply_init(plan))

@@ -1,0 +1,159 @@
+"""``saleops seed``: puts a sale's items on sale."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saleops.cli.context import Context, context_of
+from saleops.cli.engine_options import (
+    STATE_DIR,
+    Broker,
+    Database,
+    DryRun,
+    Redis,
+    SaleFile,
+    StateDir,
+    Yes,
+)
+from saleops.cli.sheets import Sheet, as_rich
+from saleops.operations.seed import SeedPlan, SeedReport
+
+if TYPE_CHECKING:
+    from saleops.config.sale import Sale
+    from saleops.ports.engines import EngineUrls
+
+app = typer.Typer()
+
+
+@app.command()
+def seed(
+    ctx: typer.Context,
+    sale_file: SaleFile,
+    state_dir: StateDir = STATE_DIR,
+    redis: Redis = None,
+    database: Database = None,
+    broker: Broker = None,
+    replace: Annotated[
+        str,
+        typer.Option(
+            help="The epoch of a live sale to drop, with its counters and orders, and seed anew.",
+            show_default=False,
+        ),
+    ] = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Put the items of SALE_FILE on sale: counters into Redis, products and the second lock into the database.
+
+    Every row is checked before anything is touched. The same sale again changes nothing; one cut off goes on where
+    it stopped; a live sale with other items is refused.
+
+    Example:  saleops seed examples/midnight-drop/sale.yaml
+    """
+    from saleops.config.sale import load_sale
+    from saleops.wiring import nothing_there, open_engines
+
+    context = context_of(ctx)
+    sale = load_sale(sale_file)
+    chosen: dict[str, Any] = {
+        "redis": redis,
+        "database": database,
+        "broker": broker,
+        "engines": sale.engines,
+        "state_dir": state_dir,
+    }
+    if dry_run and nothing_there(**chosen):
+        context.screen.show(_first_plan(sale, replace))
+        return
+    sale.items_source.summary()  # bad items are refused before an engine is started
+    with open_engines(**chosen, command="seed") as engines:
+        shown = _run(context, sale, engines, replace=replace, dry_run=dry_run, yes=yes)
+    context.screen.show(shown)
+
+
+def _first_plan(sale: "Sale", replace: str) -> SeedPlan:
+    """The plan where no engine holds anything yet: none has to be started to know it."""
+    from saleops.operations.seed import plan_from
+    from saleops.ports.stock import SeedState
+
+    return plan_from(
+        sale.name,
+        sale.items_source.summary(),
+        row=None,
+        state=SeedState("", "", complete=False),
+        orders_exist=lambda: False,
+        replace=replace,
+    )
+
+
+def _run(
+    context: Context,
+    sale: "Sale",
+    engines: "EngineUrls",
+    *,
+    replace: str,
+    dry_run: bool,
+    yes: bool,
+) -> SeedPlan | SeedReport:
+    import asyncio
+
+    from saleops.operations.seed import apply_seed, plan_seed
+    from saleops.wiring import open_order_book, open_stock_store, prepare_engines
+
+    async def body() -> SeedPlan | SeedReport:
+        await prepare_engines(engines, sale=sale.name)
+        with open_order_book(engines.database_url) as book:
+            async with open_stock_store(engines.redis_url, sale=sale.name) as stock:
+                items = sale.items_source
+                plan = await plan_seed(sale.name, items, book=book, stock=stock, replace=replace)
+                if dry_run:
+                    return plan
+                if plan.action == "replace":
+                    context.screen.confirm(
+                        f"Drop epoch {plan.replaces_epoch} of sale {sale.name} with all its counters and orders?",
+                        yes=yes,
+                    )
+                return await apply_seed(
+                    plan, items, book=book, stock=stock, observe=context.screen.observe
+                )
+
+    return asyncio.run(body())
+
+
+@as_rich.register
+def _(plan: SeedPlan) -> Sheet:
+    acts = {
+        "seed": "would seed",
+        "resume": "would go on with a seeding that was cut off",
+        "replace": f"would drop epoch {plan.replaces_epoch} and seed anew",
+        "nothing": "nothing to do: these items are on sale already",
+    }
+    return Sheet(
+        (),
+        [
+            ("sale", plan.sale),
+            ("plan", acts[plan.action]),
+            ("SKUs", plan.items_count),
+            ("units", plan.units_count),
+            ("epoch", plan.epoch),
+            ("items version", plan.version),
+        ],
+    )
+
+
+@as_rich.register
+def _(report: SeedReport) -> Sheet:
+    return Sheet(
+        (),
+        [
+            ("sale", report.sale),
+            ("result", "on sale" if report.changed else "no change: on sale already"),
+            ("SKUs", report.items_count),
+            ("units", report.units_count),
+            ("split SKUs", ", ".join(f"{k} x{n}" for k, n in sorted(report.hot_skus.items())[:8])),
+            ("new counters", report.new_counters),
+            ("new rows", report.new_rows),
+            ("SKUs/s", report.skus_per_s),
+            ("epoch", report.epoch),
+        ],
+    )

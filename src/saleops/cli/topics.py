@@ -1,0 +1,167 @@
+"""``saleops help TOPIC``: what no single command's page can say. ``saleops help COMMAND`` is that command's page.
+
+A topic is plain text of at most 80 columns; its lines that are not indented are headings, bold on a terminal. The fast
+path prints the rendered copies; this module answers what is not rendered.
+"""
+
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from saleops.cli.commands import COMMANDS
+from saleops.cli.context import context_of
+from saleops.cli.terminal import wants_color
+
+TOPICS: dict[str, str] = {
+    "exit-codes": """\
+Exit codes of every command
+
+    0   done; for rehearse and reconcile: GO, the ledger balances
+    1   a bug in saleops; its traceback is in the file that the message names
+    2   bad input or usage: a flag, an argument, a file; nothing was touched
+    3   a verdict: it ran to its end and found findings, drift, missed
+        objectives or NO-GO
+    4   an outside system failed, refused us or timed out: Redis, the database,
+        the broker, the cloud
+    5   refused as unsafe, or a confirmation is needed: the hint names the flag
+  130   interrupted by Ctrl-C (SIGINT)
+  143   terminated (SIGTERM)
+  141   the reader of the output went away, as in `saleops ... | head`
+
+In scripts
+
+  saleops reconcile sale.yaml || case $? in
+      3) echo "the ledger does not balance" ;;
+      *) echo "could not tell" ;;
+  esac
+""",
+    "environment": """\
+Variables of saleops
+
+  A flag wins over a variable, a variable over a file, a file over the default.
+
+  SALEOPS_OUTPUT    the same as --output: table, json, yaml or ndjson
+  SALEOPS_QUIET     1: the same as --quiet
+  SALEOPS_COLOR     the same as --color: auto, always or never
+  SALEOPS_DEBUG     1: the same as --debug
+  SALEOPS_YES       1: the same as --yes, for commands that ask
+  SALEOPS_ASCII     1: no box characters and no marks beyond ASCII
+
+  What only one command reads is on its help page, beside the flag.
+
+Variables of the terminal
+
+  NO_COLOR          any text: no colour
+  FORCE_COLOR       any text: colour in pipes too; NO_COLOR wins
+  TERM              dumb: no colour, no progress bars
+  COLUMNS           the width to draw tables and help in
+
+Folders
+
+  XDG_STATE_HOME    tracebacks of bugs go to $XDG_STATE_HOME/saleops
+                    (default ~/.local/state/saleops)
+""",
+    "output": """\
+Where output goes
+
+  Results go to stdout, or to the file of --out. Everything else goes to stderr:
+  progress, notes, questions, errors. -q leaves only results and errors.
+
+Formats (-o, --output)
+
+  table    for people: a table on a terminal; in a pipe tab-separated lines,
+           never wrapped, no box characters
+  json     one document; its first key is its schema, as in
+           {"schema": "saleops/seed/v1", ...}; keys are stable within a version
+  yaml     the same document as YAML
+  ndjson   one JSON object a line, as things happen:
+           {"type": "version", "ui": "1.0", "schema": "saleops/event/v1", ...}
+           {"type": "started", "t": .., "task": .., "total": .., "unit": ..}
+           {"type": "advanced", "t": .., "task": .., "done": .., "note": ..}
+           {"type": "finished", "t": .., "task": .., "ok": .., "note": ..}
+           {"type": "warned", "t": .., "message": .., "details": {...}}
+           {"type": "result", "result": {"schema": .., ...}}
+           An error ends the stream with {"type": "error", "error": {...}}.
+           "done" is a running total, so a lost line loses nothing.
+
+Errors
+
+  error: what failed, and what was or was not changed
+  hint:  what to do next
+
+  With -o json the last line on stderr is the same as one JSON document:
+  {"schema": "saleops/error/v1", "error": {"message", "hint", "exit_code"}}
+
+Progress
+
+  On a terminal: bars with rate and time left. Elsewhere: one line when a task
+  starts or ends, and one at most every 10 seconds between.
+""",
+    "config": """\
+The sale file
+
+  One YAML file names the sale, and every command takes it. Start with
+
+    saleops init
+    saleops schema > sale.schema.json     completion and checks in your editor
+
+  Every mistake in it is named at once, with file, line and a suggestion, and
+  nothing is touched (exit code 2).
+
+What wins
+
+  a flag, then a SALEOPS_* variable, then the sale file, then the default
+
+Engines
+
+  Without a URL the engines are embedded: Valkey, SQLite and a broker on
+  Streams, kept in the state folder (--state-dir, default .saleops). A URL takes
+  the real one: --redis redis://..., --database mysql://..., --broker ...
+
+Secrets
+
+  Passwords belong in the environment or in the sale file's URLs, not in flags:
+  other users of the machine can read the arguments of a process. saleops masks
+  passwords of URLs in everything it prints.
+""",
+}
+
+app = typer.Typer()
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOPIC|COMMAND", help=f"{', '.join(TOPICS)}; or any command."),
+    ] = None,
+) -> None:
+    """Explain a topic or a command.
+
+    Examples:
+      saleops help exit-codes
+      saleops help prewarm
+    """
+    words = words or []
+    screen = context_of(ctx).screen
+    if words and words[0] in TOPICS:
+        screen.write(page_of(words[0], color=wants_color(screen.stdout, screen.color)))
+        return
+    if words and words[0] not in COMMANDS:
+        known = [*TOPICS, *COMMANDS]
+        close = get_close_matches(words[0], known)
+        guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}."
+        raise typer.BadParameter(f"no topic or command {words[0]!r}. {guess}")
+    from saleops.cli.main import root_command
+
+    root_command().main([*words, "--help"], prog_name="saleops", standalone_mode=False)
+
+
+def page_of(topic: str, *, color: bool) -> str:
+    """The text of ``topic``, its headings bold if ``color``."""
+    lines = TOPICS[topic].splitlines()
+    if color:
+        lines = [f"\x1b[1m{one}\x1b[0m" if one and one[0] != " " else one for one in lines]
+    return "\n".join(lines) + "\n"

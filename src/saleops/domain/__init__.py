@@ -1,0 +1,1 @@
+"""Pure rules of a flash sale: no I/O, no clock, no randomness."""

@@ -1,0 +1,1 @@
+"""What the operations and services need from the outside, as small protocols."""
