@@ -30,10 +30,11 @@ async def build_echo(name: str, settings: ServiceSettings, stack: AsyncExitStack
 
     async def echo(request: Request) -> Response:
         query = {key: values[0] for key, values in parse_qs(request.query).items()}
-        if mark := query.get("die"):
-            if mark == "1" or not Path(mark).exists():
-                Path(mark).touch() if mark != "1" else None
-                os._exit(1)
+        mark = query.get("die")
+        if mark and not Path(mark).exists():
+            if mark != "1":
+                Path(mark).touch()
+            os._exit(1)
         if "block" in query:
             time.sleep(float(query["block"]))
         if "slow" in query:

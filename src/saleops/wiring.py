@@ -3,7 +3,7 @@
 Every function imports its adapter when it is called, so a command pays only for the clients it uses.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from saleops.errors import ConfigError
 from saleops.ports.broker import Broker
 from saleops.ports.cache import PageCache
 from saleops.ports.engines import EngineUrls, ServeState
+from saleops.ports.load import LoadRunner
 from saleops.ports.orders import OrderBook
 from saleops.ports.payments import PaymentProvider
 from saleops.ports.processes import Engine, Workers
@@ -332,3 +333,17 @@ def _urls_of(given: dict[str, tuple[str, str]], *, embedded: bool) -> EngineUrls
         embedded=embedded,
         origins={name: origin for name, (_, origin) in given.items()},
     )
+
+
+def load_runner() -> LoadRunner:
+    """The load generator: locust, in a process of its own."""
+    from saleops.adapters.locust_load import LocustLoad
+
+    return LocustLoad()
+
+
+async def read_metrics(admin_ports: Iterable[int]) -> dict[str, float]:
+    """The metrics of workers on this machine, summed by name."""
+    from saleops.adapters.http_metrics import read_metrics as read
+
+    return await read(admin_ports)

@@ -209,7 +209,13 @@ def tick_each_second() -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def on_start(environment: Any, **_: Any) -> None:
-    TALLY.started = time.perf_counter()
+    if JOB.opens_ms:
+        # Early: wait for second 0. Late: begin in the middle of the shape, so that the doors open on time.
+        wait_s = JOB.opens_ms / 1000 - SHAPE.lead_s - time.time()
+        gevent.sleep(max(0.0, wait_s))
+        TALLY.started = time.perf_counter() + min(0.0, wait_s)
+    else:
+        TALLY.started = time.perf_counter()
     gevent.spawn(tick_each_second)
 
 

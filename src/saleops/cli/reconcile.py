@@ -62,7 +62,7 @@ def reconcile(
     context.screen.show(ledger)
     if not ledger.balanced:
         raise GateFailed(
-            f"the ledger of {sale.name} does not balance: {ledger.breaks_count:,} breaks; nothing was changed",
+            f"the ledger of {sale.name} does not balance: {_breaks(ledger)}; nothing was changed",
             hint="`-o json` names the ids of each kind.",
         )
 
@@ -96,14 +96,14 @@ def _read(context: Context, sale: str, engines: "EngineUrls", *, grace_ms: int) 
 @as_rich.register
 def _(ledger: Ledger) -> list[Sheet | str]:
     """The verdict first, then the sums, each rule with its mark, and the ids that break one."""
-    verdict = "✓ balanced" if ledger.balanced else f"✗ {ledger.breaks_count:,} breaks"
+    verdict = "✓ balanced" if ledger.balanced else f"✗ {_breaks(ledger)}"
     sums: list[tuple[str, object]] = [
         ("sale", ledger.sale),
         ("ledger", verdict),
         (
             "units",
             f"{ledger.seeded:,} seeded = {ledger.left:,} left + {ledger.reserved:,} reserved + "
-            f"{ledger.sold:,} sold" + (f" + {ledger.missing:,} missing" if ledger.missing else ""),
+            f"{ledger.sold:,} sold" + _rest(ledger.missing),
         ),
         ("SKUs", f"{ledger.skus:,}"),
         (
@@ -131,6 +131,17 @@ def _(ledger: Ledger) -> list[Sheet | str]:
         if more:
             shown.append(f"and {more:,} more: -o json names up to 1,000 of each kind.")
     return shown
+
+
+def _breaks(ledger: Ledger) -> str:
+    return "1 break" if ledger.breaks_count == 1 else f"{ledger.breaks_count:,} breaks"
+
+
+def _rest(missing: int) -> str:
+    """What makes the sum of units come out right where it does not."""
+    if missing > 0:
+        return f" + {missing:,} missing"
+    return f" - {-missing:,} too many" if missing else ""
 
 
 def _money(fen: int) -> str:

@@ -201,6 +201,10 @@ class FileItems(_Source):
                     f"{self.path}: cannot be read: {error.strerror or error}"
                 ) from error
 
+    def check_present(self) -> None:
+        """Raises ConfigError unless there is a file that can be opened."""
+        self._open().close()
+
     def _open(self) -> IO[str]:
         try:
             kind = self.path.stat().st_mode

@@ -1,10 +1,9 @@
 """The sale file: one YAML that names the sale, read once into frozen models.
 
-``load_sale(path)`` reports every wrong field at once, each with ``file:line:column``, its path and, where a name is
-close to a known one, a suggestion. Nothing else in saleops reads the file.
+``load_sale(path)`` reports every wrong field at once, each with ``file:line:column``, its path and, where a name or a
+number is close to a right one, a suggestion. Nothing else in saleops reads the file.
 """
 
-import difflib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,51 +13,83 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from saleops.config.field_errors import ERRORS_SHOWN, explain, shown
 from saleops.config.items import FileItems, InlineItems, Items
-from saleops.config.yaml_lines import Document, KeyPath, read_yaml
+from saleops.config.yaml_lines import Document, read_yaml
 from saleops.errors import ConfigError
 
-ERRORS_SHOWN = 50
+_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_MILLISECONDS = {"ms": 1, "s": 1000, "sec": 1000}
+_THOUSANDS = {"k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "%": 0.01}
+_TEXT_NUMBER = re.compile(r"([0-9][0-9,_]*(?:\.[0-9]+)?)\s*([A-Za-z%]*)(?:/s|\s*rps)?")
 
 
-def _number(value: Any) -> Any:
-    """Numbers are written as numbers: text like "40k" or "5 rps" is a unit that nobody asked for."""
+def _number(value: Any, info: ValidationInfo) -> Any:
+    """Numbers are written as numbers: text like "40k" or "60s" holds a unit that nobody asked for."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a plain number is wanted here, not {value!r}")
+        advice = _number_meant(value, info.field_name or "") if isinstance(value, str) else ""
+        raise ValueError(f"a plain number is wanted here, not {shown(value)}{advice}")
     return value
 
 
-def _moment(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(
-                f"{value!r} is no point in time; write it like 2026-11-27T00:00:00+08:00"
-            ) from None
-    if not isinstance(value, datetime):
-        raise ValueError("a point in time is wanted here, like 2026-11-27T00:00:00+08:00")
-    if value.tzinfo is None:
+def _number_meant(text: str, name: str) -> str:
+    found = _TEXT_NUMBER.fullmatch(text.strip())
+    if found is None:
+        return ""
+    number, unit = found[1].replace(",", "").replace("_", ""), found[2]
+    if name.endswith("_s") and not name.endswith("_per_s"):
+        scales = _SECONDS
+    else:
+        scales = _MILLISECONDS if name.endswith("_ms") else _THOUSANDS
+    scale = scales.get(unit, 1 if unit in ("", "rps") else 0)
+    return f" (did you mean {float(number) * scale:.12g}?)" if scale else ""
+
+
+def _moment(value: Any) -> datetime:
+    example = "2026-11-27T00:00:00+08:00"
+    if not isinstance(value, str):
+        raise ValueError(f"a point in time like {example} is wanted here, not {shown(value)}")
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        raise ValueError(f"{shown(value)} is no point in time; write it like {example}") from None
+    if moment.tzinfo is None:
         raise ValueError(
-            f"{value.isoformat()} has no time zone: midnight where? Write {value.isoformat()}+08:00"
+            f"{moment.isoformat()} has no time zone: midnight where? Write {moment.isoformat()}+08:00"
         )
-    return value.astimezone(UTC)
+    if not 2000 <= moment.year < 2200:
+        raise ValueError(f"the year {moment.year} is no year for a sale")
+    return moment.astimezone(UTC)
+
+
+def _as_text(value: Any) -> Any:
+    """``cpu: 1`` means "1", as it does in Kubernetes."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e9, allow_inf_nan=False)]
+RateOrNone = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seconds = Annotated[
     float, BeforeValidator(_number), Field(gt=0, le=31 * 86_400, allow_inf_nan=False)
 ]
 Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Count = Annotated[int, BeforeValidator(_number), Field(strict=True, ge=0, le=10**9)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Name = Annotated[
     str,
     Field(
@@ -66,7 +97,8 @@ Name = Annotated[
         description="Lower-case letters, digits and dashes, at most 42.",
     ),
 ]
-Url = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+]*://", max_length=2000)]
+Zone = Annotated[str, Field(pattern=r"^[a-z]{2}-[a-z0-9-]{1,40}$")]
+Cpu = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,3}|m)?$")]
 
 
 class _Model(BaseModel):
@@ -97,7 +129,34 @@ class Window(_Model):
 class ItemsFile(_Model):
     """Items in a CSV file: sku,name,price,stock[,limit_per_buyer,popularity,department,category]."""
 
-    file: str = Field(min_length=1, description="Path, relative to the sale file.")
+    file: str = Field(min_length=1, max_length=4096, description="Path, relative to the sale file.")
+
+
+_INLINE_ITEM = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["sku", "name", "price", "stock"],
+    "properties": {
+        "sku": {"type": ["string", "integer"], "description": "Letters, digits and . _ - : /"},
+        "name": {"type": ["string", "number"]},
+        "price": {"type": ["number", "string"], "minimum": 0, "description": "At most 2 decimals."},
+        "stock": {"type": "integer", "minimum": 0, "description": "Units on sale."},
+        "limit_per_buyer": {"type": "integer", "minimum": 0, "description": "Units; 0: no limit."},
+        "popularity": {"type": "number", "minimum": 0, "description": "Weight of demand."},
+        "department": {"type": "string"},
+        "category": {"type": "string"},
+    },
+}
+ItemsList = Annotated[
+    tuple[Any, ...], WithJsonSchema({"type": "array", "minItems": 1, "items": _INLINE_ITEM})
+]
+
+
+def _items_form(value: Any) -> str | None:
+    """Which of the two forms of ``items`` was meant, so that only its mistakes are told."""
+    if isinstance(value, dict | ItemsFile):
+        return "{file}"
+    return "[list]" if isinstance(value, list | tuple) else None
 
 
 class Traffic(_Model):
@@ -107,12 +166,14 @@ class Traffic(_Model):
     peak_rps: Rate = Field(default=1000.0, description="Requests a second after the step.")
     step_s: Seconds = Field(default=5.0, description="Seconds from baseline to peak.")
     peak_orders_per_s: Rate | None = Field(default=None, description="Orders a second at the peak.")
-    page_views_per_order: Rate = Field(default=12.0, description="Page views for each order.")
+    page_views_per_order: RateOrNone = Field(default=12.0, description="Page views for each order.")
 
     @model_validator(mode="after")
     def _rises(self) -> "Traffic":
         if self.peak_rps < self.baseline_rps:
-            raise ValueError("peak_rps is below baseline_rps")
+            raise ValueError(
+                f"peak_rps ({self.peak_rps:g}) is below baseline_rps ({self.baseline_rps:g})"
+            )
         return self
 
 
@@ -121,12 +182,18 @@ class ServiceSize(_Model):
 
     rps_per_pod: Rate | None = Field(default=None, description="Requests a second one pod serves.")
     connections_per_pod: Count = Field(default=1, description="Database connections of one pod.")
-    cpu: str = Field(default="1", pattern=r"^[0-9]+(\.[0-9]+)?m?$", description="CPU request.")
-    memory: str = Field(default="1Gi", pattern=r"^[0-9]+(Ki|Mi|Gi)$", description="Memory request.")
+    cpu: Cpu = Field(default="1", description='CPU request in cores, like "1" or 500m.')
+    memory: str = Field(
+        default="1Gi", pattern=r"^[1-9][0-9]{0,8}(Ki|Mi|Gi)$", description="Memory request, 512Mi."
+    )
 
 
 class Nodes(_Model):
-    instance_types: tuple[str, ...] = Field(default=(), description="ECS types, cheapest first.")
+    """What the pods run on."""
+
+    instance_types: tuple[Annotated[str, Field(pattern=r"^ecs\.[a-z0-9.-]{3,40}$")], ...] = Field(
+        default=(), description="ECS types, the preferred first."
+    )
     spot_share: Share = Field(default=0.7, description="Share of spot nodes, 0 to 1.")
 
 
@@ -134,53 +201,101 @@ class Limits(_Model):
     """What must not be exceeded. 0 means no limit."""
 
     budget: str | None = Field(
-        default=None, pattern=r"^[0-9]+(\.[0-9]{1,2})? [A-Z]{3}$", description='Like "5000 USD".'
+        default=None,
+        pattern=r"^[0-9]{1,12}(\.[0-9]{1,2})? [A-Z]{3}$",
+        description='What the sale may cost, with its currency, like "5000 USD".',
     )
-    database_connections: Count = 0
-    per_buyer_rps: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6)] = 20.0
-    per_ip_rps: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6)] = 0.0
+    database_connections: Count = Field(
+        default=0, description="Connections the database allows all pods together."
+    )
+    per_buyer_rps: RateOrNone = Field(
+        default=20.0, description="Order requests a second of one buyer, per worker."
+    )
+    per_ip_rps: RateOrNone = Field(
+        default=0.0, description="Requests a second of one address, per worker."
+    )
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _with_currency(cls, budget: Any) -> Any:
+        if isinstance(budget, int | float) and not isinstance(budget, bool):
+            raise ValueError(f"{budget} of what? (did you mean {budget} USD?)")
+        return budget
 
 
 class Objectives(_Model):
     """What the sale is judged by."""
 
-    checkout_p99_ms: Rate | None = None
-    error_rate: Share = 0.001
-    oversold_units: Count = 0
-    orphan_orders: Count = 0
+    checkout_p99_ms: Rate | None = Field(
+        default=None, description="Milliseconds in which 99 % of the orders are answered."
+    )
+    error_rate: Share = Field(default=0.001, description="Share of requests that may fail, 0 to 1.")
+    oversold_units: Count = Field(default=0, description="Units sold that were not there.")
+    orphan_orders: Count = Field(default=0, description="Orders nobody will pay or ship.")
 
 
 class Reservations(_Model):
-    ttl_s: Seconds = Field(default=60.0, description="How long units are held without an order.")
+    """Units that are held for an order on its way."""
+
+    ttl_s: Seconds = Field(default=60.0, description="Seconds units are held without an order.")
 
 
 class Payment(_Model):
-    ttl_s: Seconds = Field(default=900.0, description="How long an order may stay unpaid.")
+    """The time to pay."""
+
+    ttl_s: Seconds = Field(default=900.0, description="Seconds an order may stay unpaid.")
 
 
 class Cache(_Model):
-    ttl_s: Seconds = Field(default=300.0, description="How long a page lives.")
-    jitter: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = Field(
-        default=0.2, description="A page lives ttl_s x (1 - jitter) to (1 + jitter)."
+    """How long product pages live."""
+
+    ttl_s: Seconds = Field(default=300.0, description="Seconds a page lives.")
+    jitter: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1, allow_inf_nan=False)] = (
+        Field(default=0.2, description="A page lives ttl_s x (1 - jitter) to (1 + jitter).")
     )
+
+
+_SCHEMES = {
+    "redis": ("redis", "rediss", "unix", "redis+cluster"),
+    "database": ("mysql", "sqlite"),
+    "broker": ("redis", "rediss", "unix", "redis+cluster", "rocketmq"),
+}
 
 
 class Engines(_Model):
     """URLs of real engines; left out, the embedded ones are used. No passwords here: use the environment."""
 
-    redis: Url | None = None
-    database: Url | None = None
-    broker: Url | None = None
+    redis: str | None = Field(default=None, description="redis://, rediss://, unix:// ...")
+    database: str | None = Field(default=None, description="mysql://user@host:3306/database ...")
+    broker: str | None = Field(default=None, description="redis://, rocketmq://host:8081 ...")
 
     @field_validator("redis", "database", "broker")
     @classmethod
-    def _no_password(cls, url: str | None) -> str | None:
-        if url and re.search(r"://[^/@]*:[^/@]+@", url):
+    def _usable(cls, url: str | None, info: ValidationInfo) -> str | None:
+        # The URL itself stays out of the messages: it may hold a password.
+        if url is None:
+            return None
+        schemes = _SCHEMES[info.field_name or "redis"]
+        if url.partition("://")[0] not in schemes or "://" not in url:
+            known = ", ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"a URL is wanted here that begins with one of {known}")
+        if not url.isprintable() or " " in url or len(url) > 2000:
+            raise ValueError("a URL has no spaces or control characters, and at most 2000 others")
+        if re.search(r"://[^/]*:[^/@]*@|[?&]password=", url):
             raise ValueError(
                 "a password does not belong into a file that is shared: "
                 "set SALEOPS_REDIS_URL, SALEOPS_DATABASE_URL or SALEOPS_BROKER_URL instead"
             )
         return url
+
+
+def _sheddable(value: Any) -> Any:
+    if value in ("reserve", "checkout", "order", "pay", "payment"):
+        raise ValueError(f"{value} is essential and never switched off")
+    return value
+
+
+Feature = Annotated[Literal["recommendations", "reviews"], BeforeValidator(_sheddable)]
 
 
 class Sale(_Model):
@@ -189,24 +304,41 @@ class Sale(_Model):
     apiVersion: Literal["saleops/v1"]  # noqa: N815  # the file's own spelling, as in every Kubernetes file
     name: Name
     window: Window
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}-[a-z0-9-]+$")] = "ap-southeast-1"
-    zones: tuple[str, ...] = ()
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
-    items: ItemsFile | tuple[Any, ...] = Field(
-        description="{file: items.csv}, or a list of {sku, name, price, stock, ...}."
+    region: Zone = Field(default="ap-southeast-1", description="Alibaba Cloud region.")
+    zones: tuple[Zone, ...] = Field(default=(), description="Zones of the region, two or more.")
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        default="USD", description="Of all prices: three letters of ISO 4217."
     )
+    items: Annotated[
+        Annotated[ItemsFile, Tag("{file}")] | Annotated[ItemsList, Tag("[list]")],
+        Discriminator(_items_form),
+    ] = Field(description="{file: items.csv}, or a list of {sku, name, price, stock, ...}.")
     traffic: Traffic = Traffic()
-    services: dict[Name, ServiceSize] = {}
+    services: dict[Name, ServiceSize] = Field(default={}, description="Sizes by service name.")
     nodes: Nodes = Nodes()
     limits: Limits = Limits()
     objectives: Objectives = Objectives()
     reservations: Reservations = Reservations()
     payment: Payment = Payment()
     cache: Cache = Cache()
-    degrade: tuple[dict[str, Any], ...] = ()
+    degrade: tuple[Feature, ...] = Field(
+        default=(),
+        description="Features that may be switched off under load, the first to go first.",
+    )
     engines: Engines = Engines()
 
     _items: Items = PrivateAttr()
+
+    @field_validator("zones")
+    @classmethod
+    def _of_the_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        region = info.data.get("region")
+        strangers = [zone for zone in zones if region and not zone.startswith(f"{region}")]
+        if strangers:
+            raise ValueError(f"{', '.join(strangers)}: not of the region {region}")
+        if len(set(zones)) != len(zones):
+            raise ValueError("a zone is there twice")
+        return zones
 
     @property
     def items_source(self) -> Items:
@@ -217,7 +349,8 @@ class Sale(_Model):
 def load_sale(path: Path | str) -> Sale:
     """The sale in the file ``path``. Raises one ConfigError that names every wrong field.
 
-    Items are not read yet: ``sale.items_source.summary()`` does that.
+    Items that are listed in the file are checked with it. Of an items file only its presence is checked here, because it
+    may hold a million rows: ``sale.items_source.summary()`` reads it.
     """
     path = Path(path)
     document = read_yaml(path)
@@ -226,109 +359,41 @@ def load_sale(path: Path | str) -> Sale:
             f"{document.where(())}: a sale file is a mapping (name: ..., window: ...)",
             hint="`saleops init` writes one to start from.",
         )
+    wrong: list[str] = []
+    sale = None
     try:
         sale = Sale.model_validate(document.value)
     except ValidationError as error:
+        wrong = explain(document, error, Sale)
+    items = _items_of(document, wrong)
+    if sale is None or items is None or wrong:
         raise ConfigError(
-            "\n".join(_explain(document, error)),
-            hint="`saleops schema` describes every field; nothing was changed.",
-        ) from None
-    items: Items
-    if isinstance(sale.items, ItemsFile):
-        items = FileItems(path.parent / sale.items.file)
-    else:
-        rows = list(document.value["items"])
-        items = InlineItems(rows, lambda *at: document.where(("items", *at)))
+            "\n".join(wrong), hint="`saleops schema` describes every field; nothing was changed."
+        )
     sale._items = items
     return sale
 
 
-def _explain(document: Document, error: ValidationError) -> list[str]:
-    lines = []
-    found = error.errors(include_url=False, include_input=True)
-    for one in found[:ERRORS_SHOWN]:
-        at = _path_of(document, one["loc"])
-        if at[:1] == ("items",) and not _concerns(document.value.get("items"), one["loc"]):
-            continue
-        name = ".".join(str(part) for part in at) or "the file"
-        what = _in_words(one, at)
-        line = f"{document.where(at)}: {name}: {what}"
-        if line not in lines:
-            lines.append(line)
-    if len(found) > ERRORS_SHOWN:
-        lines.append(f"... and {len(found) - ERRORS_SHOWN} more")
-    return lines
-
-
-def _concerns(items: Any, loc: tuple[int | str, ...]) -> bool:
-    """pydantic tries both forms of ``items``; only what it says of the form that was meant is of use."""
-    of_file = "ItemsFile" in loc
-    return of_file if isinstance(items, dict) else not of_file
-
-
-def _path_of(document: Document, loc: tuple[int | str, ...]) -> KeyPath:
-    """pydantic's location without the names of union members, which are no part of the file."""
-    path: KeyPath = ()
-    for part in loc:
-        longer = (*path, part)
-        if longer in document.places or part == loc[-1]:
-            path = longer
-    if path and path not in document.places and isinstance(path[-1], str):
-        known = path[:-1] in document.places
-        if not known or "[" in path[-1] or path[-1] == "ItemsFile":
-            path = path[:-1]
-    return path
-
-
-def _in_words(error: Any, at: KeyPath) -> str:
-    """pydantic's error in the words of the file."""
-    kind, value = error["type"], error.get("input")
-    if kind == "extra_forbidden":
-        return f"there is no such key{_did_you_mean(str(at[-1]), at[:-1])}"
-    if kind == "missing":
-        return "this is missing"
-    if kind in ("value_error", "assertion_error"):
-        return str(error["ctx"]["error"])
-    said: str = error["msg"][0].lower() + error["msg"][1:]
-    if at == ("items",):
-        return "{file: items.csv} or a list of items is wanted here"
-    if kind == "string_pattern_mismatch":
-        return f"{value!r} is not of the form {error['ctx']['pattern']}"
-    if kind.startswith(("model_", "dict_", "tuple_")):
-        return said.replace("input should", "this should")
-    shown = repr(value)
-    return f"{said.replace('input should', 'this should')}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
-
-
-def _did_you_mean(key: str, parent: KeyPath) -> str:
-    names = _fields_at(parent)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (known here: {', '.join(sorted(names))})" if names else ""
-
-
-def _fields_at(path: KeyPath) -> list[str]:
-    model: Any = Sale
-    for part in path:
-        if isinstance(part, int) or model is None:
-            return []
-        if model is ServiceSize:
-            return []
-        field = model.model_fields.get(part)
-        if field is None:
-            # Below a mapping of names (services) the next level is the value's model.
-            model = ServiceSize if model == "services" else None
-            continue
-        annotation = field.annotation
-        if part == "services":
-            return list(ServiceSize.model_fields) if len(path) == 2 else []
-        if part == "items":
-            annotation = ItemsFile
-        model = (
-            annotation if isinstance(annotation, type) and issubclass(annotation, _Model) else None
-        )
-    return list(model.model_fields) if model is not None else []
+def _items_of(document: Document, wrong: list[str]) -> Items | None:
+    """The items that ``document`` names; what is wrong with them is added to ``wrong``."""
+    found = document.value.get("items")
+    if isinstance(found, list) and len(wrong) < ERRORS_SHOWN:
+        inline = InlineItems(found, lambda *at: document.where(("items", *at)))
+        try:
+            inline.summary()
+        except ConfigError as error:
+            wrong += error.message.splitlines()
+            return None
+        return inline
+    if isinstance(found, dict) and isinstance(name := found.get("file"), str) and name:
+        items = FileItems(document.path.parent / name)
+        try:
+            items.check_present()
+        except ConfigError as error:
+            wrong.append(f"{document.where(('items', 'file'))}: items.file: {error.message}")
+            return None
+        return items
+    return None
 
 
 def sale_schema() -> dict[str, Any]:

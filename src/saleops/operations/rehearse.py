@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from saleops.config.sale import Sale
 
 DURATION_S = 20.0
+LOAD_START_S = 3.0
+"""The load generator is started this much early: it needs that long to come up, and waits for its first second."""
+
 RPS_PER_CORE = 300
 """What a core carries with services, engines and load generator all on it; the default peak is that times the cores."""
 
@@ -207,9 +210,7 @@ async def rehearse(
 class _Rehearsal:
     """The steps in order, and what they leave for the next ones."""
 
-    def __init__(
-        self, sale: "Sale", plan: RehearsePlan, stage: Stage, observe: Observer
-    ) -> None:
+    def __init__(self, sale: "Sale", plan: RehearsePlan, stage: Stage, observe: Observer) -> None:
         self._sale = sale
         self._plan = plan
         self._stage = stage
@@ -327,7 +328,7 @@ class _Rehearsal:
             payment_ttl_ms=min(settings.payment_ttl_ms, PAYMENT_TTL_MAX_MS),
             check_after_ms=2_000,  # of a killed worker's half messages: soon enough to be seen
             # A load generator is one address and many buyers.
-            admission=replace_admission(settings),
+            admission=msgspec.structs.replace(settings.admission, per_ip_rps=0.0),
         )
 
     async def _count_down(self, opens_ms: int, note: Callable[[str], None]) -> None:
@@ -423,15 +424,6 @@ class _Rehearsal:
         return sum([row.reserved + row.in_transit async for row in self._stage.stock.counts()])
 
 
-LOAD_START_S = 3.0
-"""The load generator is started this much early: it needs that long to come up, and waits for its first second."""
-
-
-def replace_admission(settings: ServiceSettings) -> "msgspec.Struct":
-    """The sale's limits without the one per address: the generator is one address."""
-    return msgspec.structs.replace(settings.admission, per_ip_rps=0.0)
-
-
 def _figures(load: LoadReport) -> Figures:
     return Figures(
         orders=load.orders,
@@ -452,6 +444,3 @@ def _cache_figures(before: Mapping[str, float], after: Mapping[str, float]) -> C
         db_queries=grown("saleops_db_queries_total"),
         hits=grown("saleops_cache_hits_total"),
     )
-
-
-__all__ = ["RehearsePlan", "RehearseReport", "Stage", "plan_rehearsal", "rehearse", "replace"]

@@ -22,9 +22,8 @@ LONGEST_PAUSE_S = 10.0
 HEALTHY_S = 30.0
 CRASH_LOOP = 5  # quick deaths in a row that deserve a word of their own
 START_TIMEOUT_S = 60.0  # for any answer at all
-SETTLE_S = (
-    10.0  # for a process that runs and is not ready: it may be waiting for something we do later
-)
+SETTLE_S = 1.5  # for one that runs and is not ready: it may wait for what comes later (seeding)
+ATTENTIVE_S = 10.0  # this long after a start it is asked often
 SILENCE_S = 30.0  # without any answer: it is ended and started again
 POLL_STARTING_S = 0.05
 POLL_RUNNING_S = 1.0
@@ -82,7 +81,11 @@ class Keeper:
         """
         up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = self._task = asyncio.create_task(self._keep(up), name=f"keep-{self.job.name}")
-        await asyncio.wait((up, task), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait((up, task), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            up.cancel()
+            raise
         if up.done():
             up.result()
         else:
@@ -107,7 +110,7 @@ class Keeper:
         """SIGTERM, ``grace_s`` to end, then SIGKILL. May be called at any time, more than once."""
         self._stopping = True
         task, process = self._task, self._process
-        if task is None or task.done():
+        if task is None:
             return
         if process is None:
             task.cancel()
@@ -136,6 +139,9 @@ class Keeper:
             else:
                 try:
                     code = await self._watch(process, up)
+                except BaseException:
+                    process.send(signal.SIGKILL)  # nobody looks after it any more
+                    raise
                 finally:
                     self._process = None
                     self._set(Phase.SILENT, "down")

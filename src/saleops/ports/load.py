@@ -17,6 +17,9 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True):
     demand: Sequence[tuple[str, float]]
     seed: int
     run: str  # new for every run: buyers of two runs never meet
+    opens_ms: int = (
+        0  # when the sale opens (Unix ms): the shape's ``lead_s`` ends then; 0: begin at once
+    )
     hs256_secret: str
     audience: str
     issuer: str = ""
