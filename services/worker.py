@@ -16,6 +16,7 @@ Exit codes are those of the command line: 2 bad settings, 4 an engine or a port 
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
     try:
         settings = load_settings()
         _allow_many_connections()
+        _collect_rarely()
         _run(_serve(options, settings, build or _assembled))
     except SaleopsError as error:
         log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
@@ -229,6 +231,16 @@ def _allow_many_connections() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _collect_rarely() -> None:
+    """Look for cycles less often: a request makes hundreds of objects and no cycles, and counting frees them.
+
+    With Python's defaults the collector took a tenth of an order worker's time. What is loaded by now stays for good.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class _OneLine(logging.Formatter):

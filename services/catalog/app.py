@@ -23,6 +23,7 @@ from saleops.domain.pages import (
     RELATED,
     REVIEW_TEXT_MAX,
     REVIEWS,
+    REVIEWS_TTL_MAX_MS,
     SKU_PATTERN,
     ListPage,
     ProductPage,
@@ -57,8 +58,6 @@ EDGE_TTL_MAX_S = (
     60  # a page may be this old at the edge, and as old again while the edge fetches it anew
 )
 ABSENT_TTL_MS = 10_000
-REVIEWS_TTL_MAX_MS = 60_000
-"""A review is seen at once where its writer's rebuild wins every race, and after this long in any case."""
 
 Authenticate = Callable[[Request], Identity]
 

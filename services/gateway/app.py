@@ -40,8 +40,9 @@ ANSWER_MAX = 8 * 1024 * 1024
 RETRY_FOR_S = 3.0
 """How long a request waits for a worker to come back: a restart takes about a second on an idle machine."""
 
-BREAKS_MAX = 2
-"""Connections a request may see break under it. One more would be a request that kills workers."""
+BREAKS_MAX = 1
+"""Connections a request may see break under it before it is given up: it may be the one that kills workers. (For GET and
+the like aiohttp itself opens one more connection in each attempt.)"""
 
 WAITING_MAX = 1024
 """Requests that wait for a service to come back; the others hear 503 at once, so that waiting cannot eat the memory."""
@@ -87,7 +88,8 @@ class Gateway(Service):
         openapi: Callable[[], bytes] | None = None,
         problems: Mapping[str, str] | None = None,
     ) -> None:
-        """``openapi`` makes the API's description when it is first asked for; ``problems`` explains problem kinds."""
+        """``openapi`` makes the API's description when it is first asked for (it takes a moment, and a thread);
+        ``problems`` explains problem kinds."""
         self._upstreams = {name: url.rstrip("/") for name, url in upstreams.items()}
         self._limiter = RateLimiter(per_ip_rps, max(1, round(per_ip_rps))) if per_ip_rps else None
         self._openapi = openapi
@@ -277,7 +279,7 @@ class Gateway(Service):
         if self._openapi is None:
             return problem(404, "no-such-page", "There is nothing here")
         if not self._openapi_text:
-            self._openapi_text = self._openapi()
+            self._openapi_text = await asyncio.to_thread(self._openapi)
         headers = [("content-type", "application/json"), ("cache-control", "public, max-age=60")]
         return Response(200, headers, self._openapi_text)
 

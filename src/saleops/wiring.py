@@ -3,14 +3,15 @@
 Every function imports its adapter when it is called, so a command pays only for the clients it uses.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saleops.config.settings import JwtSettings
-from saleops.errors import ConfigError
+from saleops.errors import ConfigError, StoreUnavailable
 from saleops.ports.broker import Broker
 from saleops.ports.cache import PageCache
 from saleops.ports.engines import EngineUrls, ServeState
@@ -23,6 +24,7 @@ from saleops.ports.tokens import TokenVerifier
 
 if TYPE_CHECKING:
     from saleops.adapters.book_payments import BookRunner
+    from saleops.adapters.file_state import Owner
     from saleops.config.sale import Engines
 
 
@@ -231,6 +233,68 @@ async def prepare_engines(urls: EngineUrls, *, sale: str) -> None:
     await asyncio.to_thread(migrate)
 
 
+def named_engines(
+    *,
+    redis: str | None = None,
+    database: str | None = None,
+    broker: str | None = None,
+    engines: "Engines | None" = None,
+) -> dict[str, tuple[str, str]]:
+    """name -> (URL, origin) of the engines that flags, environment and sale file name. Raises ConfigError."""
+    return _given_urls(redis, database, broker, engines)
+
+
+def engine_ping(name: str, url: str) -> Callable[[], Awaitable[None]]:
+    """Asks the engine ``name`` ("redis", "database" or "broker") at ``url`` whether it is there; changes nothing.
+
+    The question raises StoreUnavailable, or ConfigError for a URL that cannot be right.
+    """
+    import asyncio
+
+    async def ping() -> None:
+        if name == "redis":
+            async with open_page_cache(url, sale="doctor") as cache:
+                await cache.ping()
+        elif name == "broker":
+            async with open_broker(url, sale="doctor") as broker:
+                await broker.ping()
+        else:
+            await asyncio.to_thread(_ping_database, url)
+
+    return ping
+
+
+def _ping_database(url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:") and not path.exists():
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise StoreUnavailable(f"{path} is not there and cannot be made")
+        return  # opening it would make it
+    with open_order_book(url) as book:
+        book.ping()
+
+
+def valkey_version() -> str:
+    """What the embedded Valkey's binary says its version is. Raises SaleopsError when it does not run."""
+    from saleops.adapters.valkey_engine import binary_version
+
+    return binary_version()
+
+
+def state_owner(path: Path) -> "Owner | None":
+    """The process that owns the state directory ``path``; None when nobody does, or there is none."""
+    from saleops.adapters.file_state import owner_of
+
+    return owner_of(path)
+
+
+def running_serve(path: Path) -> ServeState | None:
+    """The serve that runs on ``path``. Raises Refused when one is starting, and is not up soon."""
+    from saleops.adapters.file_state import read_state
+
+    return read_state(path, wait_s=2.0)
+
+
 @contextmanager
 def open_workers(*, log_dir: Path | None = None) -> Iterator[Workers]:
     """Worker processes on this machine. They log to our standard error, or to a file each in ``log_dir``."""
@@ -263,8 +327,6 @@ def _given_urls(
     redis: str | None, database: str | None, broker: str | None, engines: "Engines | None"
 ) -> dict[str, tuple[str, str]]:
     """name -> (URL, origin) for what somebody named; the broker follows the Redis it was not told apart from."""
-    import os
-
     given: dict[str, tuple[str, str]] = {}
     for name, flag, variable in (
         ("redis", redis, REDIS_VARIABLE),
@@ -333,6 +395,27 @@ def _urls_of(given: dict[str, tuple[str, str]], *, embedded: bool) -> EngineUrls
         embedded=embedded,
         origins={name: origin for name, (_, origin) in given.items()},
     )
+
+
+@dataclass(frozen=True)
+class RunningShop:
+    """A ``serve`` that runs on this machine. ``hs256_secret`` is empty where its state has none."""
+
+    url: str = ""
+    sale: str = ""
+    hs256_secret: str = field(default="", repr=False)
+
+
+def running_shop(state_dir: Path = STATE_DIR) -> RunningShop:
+    """The shop on ``state_dir``; without URL when none runs there. Nothing is created."""
+    from saleops.adapters.file_state import known_secret, read_state
+
+    if not state_dir.is_dir():
+        return RunningShop()
+    path = state_dir.resolve()
+    secret = known_secret(path)
+    state = read_state(path)
+    return RunningShop(state.url, state.sale, secret) if state else RunningShop("", "", secret)
 
 
 def load_runner() -> LoadRunner:

@@ -570,6 +570,31 @@ def test_two_connections_race_for_the_last_unit_and_one_wins(
         assert loser.refused_skus == {item.sku}
 
 
+def test_of_two_sales_that_begin_at_once_one_is_refused(opened: Callable[[], OrderBook]) -> None:
+    for number in range(5):
+        begun: list[str] = []
+        refused: list[str] = []
+
+        def begin(
+            name: str, begun: list[str] = begun, refused: list[str] = refused
+        ) -> Callable[[], None]:
+            other = opened()
+            other.migrate()
+
+            def run() -> None:
+                try:
+                    other.begin_sale(SaleRow(name, "e", "v", 1, 1, False))
+                    begun.append(name)
+                except Refused:
+                    refused.append(name)
+
+            return run
+
+        in_threads(begin("one"), begin("two"))
+        assert (len(begun), len(refused)) == (1, 1), number
+        opened().clear_sale(begun[0])
+
+
 def test_the_same_orders_sent_by_two_connections_are_written_once(
     book: OrderBook, opened: Callable[[], OrderBook]
 ) -> None:

@@ -328,7 +328,7 @@ def test_the_gateway_passes_requests_on_as_they_are(tmp_path: Path) -> None:
                 assert answer.status == 413
 
             async def endless() -> AsyncIterator[bytes]:
-                for _ in range(80):
+                for _ in range(65):
                     yield b"x" * 1024
 
             async with client.put(f"{fleet.url}/cart", data=endless()) as answer:

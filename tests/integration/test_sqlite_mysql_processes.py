@@ -49,6 +49,8 @@ print(sold["hot"], sold["warm"])
 MIGRATOR = """
 import sys
 from saleops.wiring import open_order_book
+print("ready", flush=True)
+sys.stdin.readline()
 with open_order_book(sys.argv[1]) as book:
     for _ in range(3):
         book.migrate()
@@ -113,7 +115,7 @@ def test_two_processes_sell_a_hot_sku_to_the_last_unit_and_never_one_more(
 
 
 def test_processes_that_create_the_tables_at_once_all_succeed(any_database_url: str) -> None:
-    run_at_once(MIGRATOR, *[(any_database_url,)] * 4)
+    run_at_once(MIGRATOR, *[(any_database_url,)] * 6, together=True)
     with open_order_book(any_database_url) as book:
         book.migrate()
         assert book.products() == []

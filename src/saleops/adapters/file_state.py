@@ -43,7 +43,11 @@ class Owner(msgspec.Struct, frozen=True):
 def open_state_dir(path: Path) -> Path:
     """``path``, made if need be. Raises ConfigError when it is no directory of ours."""
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # mkdir(parents=True) would leave the parents it makes open to everybody.
+        for folder in (*reversed(path.absolute().parents), path):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True, mode=0o700)
+        path.mkdir(exist_ok=True, mode=0o700)
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return path.resolve()
@@ -149,14 +153,20 @@ def read_state(path: Path, *, wait_s: float = 15.0) -> ServeState | None:
 
 def dev_secret(path: Path) -> str:
     """The HS256 secret of this state directory's dev tokens, made once: 256 random bits in hex."""
-    file = path / JWT_SECRET
+    if secret := known_secret(path):
+        return secret
+    secret = secrets.token_hex(32)
+    _write_private(path / JWT_SECRET, secret.encode())
+    return secret
+
+
+def known_secret(path: Path) -> str:
+    """As :func:`dev_secret`, empty where none was made yet."""
     with contextlib.suppress(FileNotFoundError):
-        secret = file.read_text(encoding="ascii").strip()
+        secret = (path / JWT_SECRET).read_text(encoding="ascii").strip()
         if len(secret) >= 32:
             return secret
-    secret = secrets.token_hex(32)
-    _write_private(file, secret.encode())
-    return secret
+    return ""
 
 
 def _write_private(file: Path, content: bytes) -> None:

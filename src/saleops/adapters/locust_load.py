@@ -7,12 +7,13 @@ once a second how far it is, and leaves its result in the same folder.
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,14 +24,16 @@ from saleops.ports.load import LoadRequest, LoadResult, LoadTick
 GRACE_S = 30.0
 """How long past its own duration a load test may take before it is stopped: start-up and last answers."""
 
-_FILE = Path(__file__).with_name("locust_file.py")
+KNOCK_TIMEOUT_S = 5.0
+_MODULE = "saleops.adapters.locust_file"
 
 
 class LocustLoad:
     """Runs ``LoadRequest`` as simulated buyers. Traffic goes to ``request.base_url`` alone."""
 
     async def run(self, request: LoadRequest, on_tick: Callable[[LoadTick], None]) -> LoadResult:
-        with tempfile.TemporaryDirectory(prefix="saleops-load-") as folder:
+        await _knock(request.base_url)
+        with tempfile.TemporaryDirectory(prefix="saleops-load-") as folder:  # mode 0700
             job_file, demand, result = (Path(folder, name) for name in ("job", "demand", "result"))
             demand.write_bytes(msgspec.json.encode(list(request.demand)))
             bare = msgspec.structs.replace(request, demand=())
@@ -43,19 +46,17 @@ class LocustLoad:
     async def _run(
         self, request: LoadRequest, job: Path, log: Path, on_tick: Callable[[LoadTick], None]
     ) -> int:
-        command = [sys.executable, "-m", "locust", "-f", str(_FILE), "--headless"]
-        command += ["--host", request.base_url, "--only-summary", "--loglevel", "WARNING"]
+        lead_s = max(0.0, request.opens_ms / 1000 - time.time())
         with log.open("wb") as messages:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *(sys.executable, "-m", _MODULE, str(job)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=messages,
-                env={**os.environ, "SALEOPS_LOAD": str(job)},
                 start_new_session=True,  # Ctrl-C is ours to pass on
             )
             try:
-                async with asyncio.timeout(request.shape.duration_s + GRACE_S):
+                async with asyncio.timeout(lead_s + request.shape.duration_s + GRACE_S):
                     assert process.stdout is not None
                     async for line in process.stdout:
                         if line.startswith(b"{"):
@@ -70,11 +71,30 @@ class LocustLoad:
                 await _end(process)
 
 
+async def _knock(base_url: str) -> None:
+    """Raises UpstreamError when nobody listens at ``base_url``: better now than as thousands of errors."""
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(KNOCK_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    except (OSError, TimeoutError) as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise UpstreamError(
+            f"nobody listens at {base_url} ({why}); nothing was sent",
+            hint="Start the shop with `saleops serve`, or name another URL with --url.",
+        ) from error
+
+
 def _read_result(result: Path, log: Path, status: int) -> LoadResult:
     if not result.exists():
-        said = log.read_text(errors="replace").strip().splitlines()[-5:]
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        said = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise UpstreamError(
-            f"locust ended with {status} and without a result: {' | '.join(said) or 'no message'}",
+            f"locust ended {how} and without a result: {' | '.join(said) or 'no message'}",
             hint="Check the installation with `python -m locust --version`.",
         )
     return msgspec.json.decode(result.read_bytes(), type=LoadResult)

@@ -36,6 +36,7 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0  # longer than LOCK_WAIT_S, so that the server is the one to give up
 LOCK_WAIT_S = 5
 BUSY_TRIES = 8
+BUSY_LIMIT_S = 10.0  # after this a busy database is reported, however few the tries
 BUSY_PAUSE_S = 0.02  # doubled each time, and multiplied by a random number of 0.5 to 1.5
 PACKET_CHARS = 4 * 1024 * 1024  # of one INSERT; servers accept 16 MB or more by default
 
@@ -171,6 +172,7 @@ class MysqlSession:
     def _retried(self, what: str, act: Callable[[Connection, "_Sending"], T]) -> T:
         commit_sent = reopened = False
         busy = 0
+        deadline = time.monotonic() + BUSY_LIMIT_S
         while True:
             try:
                 connection = self._open(what)
@@ -196,7 +198,7 @@ class MysqlSession:
                 if code in (ER.DUP_ENTRY, ER.BAD_NULL_ERROR):
                     raise DuplicateKey from error
                 busy += 1
-                if code not in _BUSY or busy >= BUSY_TRIES:
+                if code not in _BUSY or busy >= BUSY_TRIES or time.monotonic() > deadline:
                     raise self._explained(what, error) from error
                 time.sleep(BUSY_PAUSE_S * 2 ** min(busy, 4) * random.uniform(0.5, 1.5))
             except BaseException:

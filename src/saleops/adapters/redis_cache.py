@@ -9,8 +9,6 @@ Filling the cache is the one thing that is not done through redis-py's commands:
 40,000 SETs a second where one packed buffer for many of them gives 350,000 on the same core.
 """
 
-import asyncio
-import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +20,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as ReplyLate
 
+from saleops.adapters.redis_wire import exchange
 from saleops.errors import ConfigError, StoreUnavailable
 from saleops.resources import read_lua
 
@@ -117,19 +116,9 @@ class RedisPageCache:
 
     async def _send(self, packed: bytes, count: int) -> None:
         """Send a chunk and read its ``count`` replies under one time limit, instead of one limit each."""
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await connection.send_packed_command(packed, check_health=False)
-                for _ in range(count):
-                    await connection.read_response(timeout=math.inf)
-        except BaseException:
-            # Replies that were not read would answer somebody else's question.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await pool.release(connection)
+        for reply in await exchange(self._client, packed, count, timeout_s=self._timeout_s):
+            if isinstance(reply, RedisError):
+                raise reply
 
     async def lock(self, key: str, owner: str, *, lease_ms: int) -> bool:
         with _translated(f"taking the right to rebuild {key}"):

@@ -9,6 +9,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cache
 from hashlib import sha1
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from saleops.adapters.redis_wire import exchange, pack
 from saleops.domain.stock import (
     PARTITIONS,
     Answer,
@@ -61,13 +63,19 @@ class _Script:
     def __init__(self, name: str) -> None:
         self.name = name
         self.text = read_lua(f"stock/{name}")
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 class _Call(msgspec.Struct, frozen=True):
+    """An EVALSHA, ready to be packed."""
+
     script: _Script
-    keys: tuple[str, ...]
-    args: tuple[Any, ...]
+    parts: tuple[bytes, ...]
+
+
+def _call_of(script: _Script, keys: Sequence[bytes], args: Sequence[str | int | bytes]) -> _Call:
+    encoded = [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
+    return _Call(script, (b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *encoded))
 
 
 class RedisStockStore:
@@ -79,6 +87,7 @@ class RedisStockStore:
         self._timeout_s = timeout_s
         self._sale = sale
         self._hot: dict[str, int] | None = None
+        self._keys = cache(self._name_keys)  # a few per partition, asked for with every batch
         self._scripts = {name: _Script(name) for name in _SCRIPTS}
 
     @classmethod
@@ -112,21 +121,29 @@ class RedisStockStore:
 
     # -- keys and calls ------------------------------------------------------------------------------------
 
-    def _key(self, partition: int, noun: str) -> str:
-        return f"stock:{{{self._sale}:{partition}}}:{noun}"
+    def _key(self, partition: int, noun: str) -> bytes:
+        return f"stock:{{{self._sale}:{partition}}}:{noun}".encode()
+
+    def _held_key(self, partition: int, sku: str) -> bytes:
+        return f"stock:{{{self._sale}:{partition}}}:held:{sku}".encode()
 
     @property
     def _hot_key(self) -> str:
         return f"stock:{{{self._sale}}}:hot"
 
-    def _keys(self, partition: int, nouns: str) -> tuple[str, ...]:
+    def _name_keys(self, partition: int, nouns: str) -> tuple[bytes, ...]:
         return tuple(self._key(partition, noun) for noun in nouns.split())
 
-    def _held_key(self, partition: int, sku: str) -> str:
-        return self._key(partition, f"held:{sku}")
+    def _call(self, name: str, partition: int, nouns: str, *args: str | int | bytes) -> _Call:
+        return _call_of(self._scripts[name], self._keys(partition, nouns), args)
 
     def _claim_call(
-        self, name: str, partition: int, nouns: str, claims: Sequence[Claim], *args: Any
+        self,
+        name: str,
+        partition: int,
+        nouns: str,
+        claims: Sequence[Claim],
+        *args: str | int | bytes,
     ) -> _Call:
         """A script over claims: each names its SKU's own key by its place among the keys."""
         places: dict[str, int] = {}
@@ -134,13 +151,8 @@ class RedisStockStore:
             (c.order_id, c.sku, c.buyer, c.units, places.setdefault(c.sku, len(places) + 1))
             for c in claims
         ]
-        keys = self._keys(partition, nouns) + tuple(
-            self._held_key(partition, sku) for sku in places
-        )
-        return _Call(self._scripts[name], keys, (*args, _pack(rows)))
-
-    def _call(self, name: str, partition: int, nouns: str, *args: Any) -> _Call:
-        return _Call(self._scripts[name], self._keys(partition, nouns), args)
+        keys = [*self._keys(partition, nouns), *[self._held_key(partition, sku) for sku in places]]
+        return _call_of(self._scripts[name], keys, (*args, _pack(rows)))
 
     async def _run(self, calls: Sequence[_Call], doing: str) -> list[Any]:
         """Run all calls in one pipeline; every one of them may be sent twice. Raises what the store meant."""
@@ -171,27 +183,8 @@ class RedisStockStore:
         )
 
     async def _send(self, calls: Sequence[_Call]) -> list[Any]:
-        async with asyncio.timeout(self._timeout_s):
-            return await self._send_all(calls)
-
-    async def _send_all(self, calls: Sequence[_Call]) -> list[Any]:
-        if len(calls) == 1:
-            call = calls[0]
-            try:
-                return [
-                    await self._client.execute_command(
-                        "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args
-                    )
-                ]
-            except ResponseError as error:
-                return [error]
-        pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(
-                "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args
-            )
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        return replies
+        packed = b"".join([pack(call.parts) for call in calls])
+        return await exchange(self._client, packed, len(calls), timeout_s=self._timeout_s)
 
     async def _load(self, scripts: Mapping[str, _Script]) -> None:
         try:
@@ -516,7 +509,7 @@ class RedisStockStore:
                         order_id, sku, buyer, int(units), int(expires), _STATES[state]
                     )
 
-    async def _scan(self, key: str) -> AsyncIterator[tuple[str, str]]:
+    async def _scan(self, key: bytes) -> AsyncIterator[tuple[str, str]]:
         """The fields of a hash; one may come twice."""
         cursor = 0
         while True:

@@ -56,8 +56,9 @@ class SqlOrderBook(SqlCatalog):
                         hint="Clear the sale first, if it has not opened, or seed what was seeded before.",
                     )
             if not others:
-                values = (row.name, row.epoch, row.version, row.items_count, row.units_count, 0)
-                sql.insert("sale", _SALE_COLUMNS, [values])
+                # One database holds one sale: its row is always number 1, so two sales cannot begin at once.
+                values = (1, row.name, row.epoch, row.version, row.items_count, row.units_count, 0)
+                sql.insert("sale", f"id, {_SALE_COLUMNS}", [values])
 
         for _ in range(TRIES):
             try:

@@ -59,7 +59,7 @@ SQLITE_INDEXES = (
 TABLES: Mapping[str, str] = {
     "schema_version": "id {small} PRIMARY KEY, version {int}",
     "sale": """
-        name {label} PRIMARY KEY, epoch {key}, version {key},
+        id {small} PRIMARY KEY, name {label}, epoch {key}, version {key},
         items_count {int}, units_count {int}, complete {small}""",
     "products": """
         sku {sku} PRIMARY KEY, name {text}, price_fen {int}, stock {int}, limit_per_buyer {int},

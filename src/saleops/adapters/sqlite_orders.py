@@ -4,7 +4,9 @@ Write-ahead log with ``synchronous=FULL``: a commit is on disk when it returns, 
 writer at a time: each write begins with ``BEGIN IMMEDIATE``, so nobody finds out in the middle that another one was first.
 """
 
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +72,7 @@ class SqliteOrderBook(SqlOrderBook):
                 cached_statements=256,
             )
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous=FULL")
             except sqlite3.Error:
                 connection.close()
@@ -87,8 +89,8 @@ class SqliteOrderBook(SqlOrderBook):
     def _transact(self, what: str, work: Callable[[Transaction], T]) -> T:
         try:
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 result = work(_SqliteTransaction(connection))
                 connection.execute("COMMIT")
             except BaseException:
@@ -124,6 +126,20 @@ class SqliteOrderBook(SqlOrderBook):
         elif "full" in text:
             hint = "Free some space on that disk."
         return StoreUnavailable(f"{what}: {self._path}: {text}; nothing was written", hint=hint)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on. Where several processes open a new file at once, SQLite answers "locked" here without
+    waiting for its busy timeout, so we wait."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.005, 0.03))
 
 
 class _SqliteTransaction:

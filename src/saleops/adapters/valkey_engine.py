@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ SOCKET_PATH_MAX = 100  # bytes; the kernels' limit is 107 (Linux) and 103 (macOS
 ANSWER_TIMEOUT_S = 1.0
 START_TIMEOUT_S = 60.0  # loading a big append-only file takes a while
 STOP_TIMEOUT_S = 20.0
+VERSION_TIMEOUT_S = 5.0
 POLL_S = 0.02
 
 
@@ -168,6 +170,28 @@ def _runs(pid: int) -> bool:
     except OSError:
         return True
     return state != "Z"
+
+
+def binary_version() -> str:
+    """The version that the embedded server's binary answers, as in "Valkey 9.1.0". Raises SaleopsError if it does not run."""
+    binary = _binary()
+    try:
+        said = subprocess.run(
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=VERSION_TIMEOUT_S,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UpstreamError(
+            f"{binary} does not run: {error}",
+            hint="Give --redis URL (or SALEOPS_REDIS_URL) of a Redis or Valkey server.",
+        ) from error
+    number = next((word[2:] for word in said.split() if word.startswith("v=")), "")
+    return f"Valkey {number}" if number else said.strip()
 
 
 def _binary() -> str:

@@ -24,6 +24,7 @@ from saleops.operations.prewarm import (
     apply_prewarm,
     plan_prewarm,
 )
+from saleops.operations.prewarm_hot import hottest_of, prewarm_hot
 from saleops.ports.clock import WallClock
 from saleops.ports.orders import OrderBook
 
@@ -107,7 +108,7 @@ async def _fill(
     from saleops.wiring import open_page_cache
 
     async with open_page_cache(redis_url, sale=sale.name) as pages:
-        return await apply_prewarm(
+        report = await apply_prewarm(
             plan,
             book,
             pages,
@@ -116,6 +117,16 @@ async def _fill(
             checkpoint=checkpoint,
             observe=context.screen.observe,
         )
+        await prewarm_hot(
+            hottest_of(sale.items_source.stream()),
+            book,
+            pages,
+            ttl_ms=round(sale.cache.ttl_s * 1000),
+            jitter=sale.cache.jitter,
+            seed=seed,
+            observe=context.screen.observe,
+        )
+        return report
 
 
 @as_rich.register

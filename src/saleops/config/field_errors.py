@@ -69,7 +69,8 @@ def _in_words(error: Any, at: KeyPath, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         return f"{context['expected']} is wanted here, not {shown(value)}"
     if kind == "string_pattern_mismatch":
-        return f"{shown(value)} is not of the form {context['pattern']}"
+        meant = _description(model, at)
+        return f"{shown(value)} is not of the form {context['pattern']}{meant and f' ({meant})'}"
     said: str = error["msg"]
     said = said.removeprefix("Input should be ").removeprefix("Value should ")
     return f"{said[:1].lower()}{said[1:]} is wanted here, not {shown(value)}"
@@ -87,9 +88,25 @@ def _did_you_mean(key: str, parent: KeyPath, model: type[BaseModel]) -> str:
     if close:
         return f" (did you mean {close[0]}?)"
     for path, fields in _levels(model):  # right key, wrong level
-        if key in fields and "*" not in path:
-            return f" (did you mean {'.'.join((*path, key))}?)"
+        close = difflib.get_close_matches(key, fields, n=1, cutoff=0.8)
+        if close and "*" not in path:
+            return f" (did you mean {'.'.join((*path, *close))}?)"
     return f" (known here: {', '.join(sorted(here))})" if here else ""
+
+
+def _description(model: type[BaseModel], at: KeyPath) -> str:
+    """What the field at ``at`` is for; empty where that is a name people choose."""
+    field = None
+    for part in at:
+        if field is not None:
+            inner = field.annotation
+            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+                return ""
+            model = inner
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return ""
+    return (field.description or "").rstrip(".") if field else ""
 
 
 def _matches(pattern: tuple[str, ...], path: KeyPath) -> bool:

@@ -30,8 +30,8 @@ from saleops.domain.items import ITEMS_MAX, Item
 from saleops.errors import ConfigError
 
 ERRORS_SHOWN = 20
-LINE_MAX = 1 << 16
-"""Characters of a line: a file without line breaks must not end up in memory."""
+LINE_MAX = 1 << 18
+"""Characters of a line: a file without line breaks must not end up in memory. Twice what csv allows one value."""
 
 _BLOCK_ROWS = 500
 _HASHES_AT_ONCE = 1 << 18
@@ -198,7 +198,7 @@ class FileItems(_Source):
                 errors.raise_any()
             except OSError as error:
                 raise ConfigError(
-                    f"{self.path}: cannot be read: {error.strerror or error}"
+                    f"{self.path}: cannot be read: {error.strerror or error}", hint=_HINT
                 ) from error
 
     def check_present(self) -> None:
@@ -225,7 +225,10 @@ class FileItems(_Source):
             ) from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{str(self.path)!r} cannot be read: {reason}") from error
+            raise ConfigError(
+                f"{str(self.path)!r} cannot be read: {reason}",
+                hint="Name a CSV file that you may read in items.file.",
+            ) from error
 
     def _parse(self, reader: Any, errors: _Errors) -> Iterator[_Block]:
         header = next((row for row in reader if row), None)
@@ -264,7 +267,7 @@ class FileItems(_Source):
                     places.append(f"{self.path}:{line}")
                 else:
                     for column, what in found:
-                        errors.add(f"{self.path}:{line}: {column}: {what}")
+                        errors.add(f"{self.path}:{line}: {column and f'{column}: '}{what}")
             line += _lines_of(row)
         return _Block(items, places.__getitem__)
 

@@ -29,9 +29,17 @@ from saleops.config.items import FileItems, InlineItems, Items
 from saleops.config.yaml_lines import Document, read_yaml
 from saleops.errors import ConfigError
 
-_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_MILLISECONDS = {"ms": 1, "s": 1000, "sec": 1000}
-_THOUSANDS = {"k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "%": 0.01}
+_SECONDS: dict[str, float] = {
+    "ms": 0.001,
+    "s": 1,
+    "sec": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86_400,
+}
+_MILLISECONDS: dict[str, float] = {"ms": 1, "s": 1000, "sec": 1000}
+_THOUSANDS: dict[str, float] = {"k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "%": 0.01}
 _TEXT_NUMBER = re.compile(r"([0-9][0-9,_]*(?:\.[0-9]+)?)\s*([A-Za-z%]*)(?:/s|\s*rps)?")
 
 
@@ -102,7 +110,8 @@ Cpu = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^[0-9]{1,6}(\.[0
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: only Sale is ever validated by itself, so only its validator is built (half the import time).
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Window(_Model):
@@ -298,6 +307,10 @@ def _sheddable(value: Any) -> Any:
 Feature = Annotated[Literal["recommendations", "reviews"], BeforeValidator(_sheddable)]
 
 
+# An empty mapping, validated within the sale: Traffic() would build a validator of its own.
+_DEFAULTS: Any = Field(default_factory=dict, validate_default=True)
+
+
 class Sale(_Model):
     """A sale."""
 
@@ -313,19 +326,19 @@ class Sale(_Model):
         Annotated[ItemsFile, Tag("{file}")] | Annotated[ItemsList, Tag("[list]")],
         Discriminator(_items_form),
     ] = Field(description="{file: items.csv}, or a list of {sku, name, price, stock, ...}.")
-    traffic: Traffic = Traffic()
+    traffic: Traffic = _DEFAULTS
     services: dict[Name, ServiceSize] = Field(default={}, description="Sizes by service name.")
-    nodes: Nodes = Nodes()
-    limits: Limits = Limits()
-    objectives: Objectives = Objectives()
-    reservations: Reservations = Reservations()
-    payment: Payment = Payment()
-    cache: Cache = Cache()
+    nodes: Nodes = _DEFAULTS
+    limits: Limits = _DEFAULTS
+    objectives: Objectives = _DEFAULTS
+    reservations: Reservations = _DEFAULTS
+    payment: Payment = _DEFAULTS
+    cache: Cache = _DEFAULTS
     degrade: tuple[Feature, ...] = Field(
         default=(),
         description="Features that may be switched off under load, the first to go first.",
     )
-    engines: Engines = Engines()
+    engines: Engines = _DEFAULTS
 
     _items: Items = PrivateAttr()
 

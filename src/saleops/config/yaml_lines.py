@@ -9,6 +9,7 @@ whose aliases unfold without end stops at ``NODES_MAX``.
 
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ _WORDS: dict[str, object] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_HINT = "Correct the file and try again; nothing was changed."
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = tuple(f"{_TAG}{name}" for name in ("int", "float", "bool", "null"))
@@ -70,12 +71,6 @@ def parse_yaml(text: str, path: Path) -> Document:
     """As :func:`read_yaml`, for ``text`` that came from ``path``."""
     import yaml  # a fifth of a small command's start, so only when a file is read
 
-    strange = _UNPRINTABLE.search(text)
-    if strange is not None:
-        line = text.count("\n", 0, strange.start()) + 1
-        column = strange.start() - text.rfind("\n", 0, strange.start())
-        what = f"the character {strange[0]!a} has no place in a text file"
-        raise ConfigError(f"{path}:{line}:{column}: {what}")
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return _Composer(path, yaml.parse(text, Loader=loader)).document()
@@ -84,10 +79,11 @@ def parse_yaml(text: str, path: Path) -> Document:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = error.problem or error.context or "this is no YAML"
         advice = " (indent with spaces, not with tabs)" if _starts_with_tab(text, line) else ""
-        raise ConfigError(f"{path}:{line}:{column}: {said}{advice}") from error
+        raise ConfigError(f"{path}:{line}:{column}: {said}{advice}", hint=_HINT) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
+        _refuse_strange_characters(text, path)
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path}:1:1: this is no YAML: {said}") from error
+        raise ConfigError(f"{path}:1:1: this is no YAML: {said}", hint=_HINT) from error
 
 
 def _read_text(path: Path) -> str:
@@ -107,7 +103,9 @@ def _read_text(path: Path) -> str:
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{str(path)!r} cannot be read: {reason}") from error
+        raise ConfigError(
+            f"{str(path)!r} cannot be read: {reason}", hint="Name a sale file that you may read."
+        ) from error
     if len(data) > FILE_MAX_BYTES:
         raise ConfigError(
             f"{path}:1:1: more than {FILE_MAX_BYTES:,} bytes are no sale file",
@@ -248,7 +246,7 @@ class _Composer:
 
     def _refuse(self, event: Any, what: str) -> NoReturn:
         line, column = _place(event)
-        raise ConfigError(f"{self._path}:{line}:{column}: {what}")
+        raise ConfigError(f"{self._path}:{line}:{column}: {what}", hint=_HINT)
 
 
 def _plain(text: str) -> Any:
@@ -273,6 +271,17 @@ def _plain(text: str) -> Any:
 
 def _place(event: Any) -> Place:
     return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _refuse_strange_characters(text: str, path: Path) -> None:
+    """Raises ConfigError at the first character that YAML does not allow: the reader's own error has no line."""
+    for number, line in enumerate(text.split("\n"), 1):
+        for column, one in enumerate(line, 1):
+            if not one.isprintable() and unicodedata.category(one) in ("Cc", "Cs", "Co", "Cn"):
+                if one in "\t\r\x85":
+                    continue
+                what = f"the character {one!a} has no place in a text file"
+                raise ConfigError(f"{path}:{number}:{column}: {what}", hint=_HINT)
 
 
 def _starts_with_tab(text: str, line: int) -> bool:

@@ -25,6 +25,9 @@ LIST_LIMIT = 50  # products on a page of the list, unless the caller says otherw
 LIST_LIMIT_MAX = 200
 REVIEWS_LIMIT = 20  # newest reviews on a page
 RELATED_LIMIT = 8  # recommendations on a page
+REVIEWS_TTL_MAX_MS = 60_000
+"""A review is seen at once where its writer's rebuild wins every race, and after this long in any case."""
+
 REVIEW_TEXT_MAX = 2000  # characters
 
 SKU_PATTERN = rf"[A-Za-z0-9._:/-]{{1,{SKU_MAX_LENGTH}}}"

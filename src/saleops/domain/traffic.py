@@ -7,6 +7,7 @@ seconds most page views are refreshes of the hottest items. Demand over items is
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
+from math import sqrt
 
 import msgspec
 
@@ -41,6 +42,30 @@ class LoadShape(msgspec.Struct, frozen=True):
         if into < self.step_s:
             return self.baseline_rps + (self.peak_rps - self.baseline_rps) * into / self.step_s
         return self.peak_rps
+
+    def requests_by(self, second: float) -> float:
+        """How many requests are wanted from the beginning to ``second``: the integral of ``rps_at``."""
+        second = min(max(second, 0.0), self.duration_s)
+        lead = self.baseline_rps * min(second, self.lead_s)
+        into = min(max(second - self.lead_s, 0.0), self.step_s)
+        rise = (self.peak_rps - self.baseline_rps) / self.step_s if self.step_s else 0.0
+        step = self.baseline_rps * into + rise * into * into / 2
+        hold = self.peak_rps * max(second - self.lead_s - self.step_s, 0.0)
+        return lead + step + hold
+
+    def second_of(self, request: float) -> float:
+        """When the request with this number (from 0) is due, in seconds since the beginning: turns ``requests_by`` round."""
+        before = self.baseline_rps * self.lead_s
+        if request <= before:
+            return request / self.baseline_rps
+        request -= before
+        rising = self.step_s * (self.baseline_rps + self.peak_rps) / 2
+        if request <= rising:
+            # The root of b t + (p - b) / s t^2 / 2 = r, in the form that loses no digits where p is near b.
+            rise = (self.peak_rps - self.baseline_rps) / self.step_s
+            root = sqrt(self.baseline_rps**2 + 2 * request * rise)
+            return self.lead_s + 2 * request / (self.baseline_rps + root)
+        return self.lead_s + self.step_s + (request - rising) / self.peak_rps
 
     def storms_at(self, second: float) -> bool:
         """Whether the refresh storm is on: it starts a moment before the doors open, as buyers do."""

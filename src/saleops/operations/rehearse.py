@@ -36,6 +36,7 @@ from saleops.errors import SaleopsError, UpstreamError
 from saleops.events import Advanced, Finished, Observer, Started, Warned, silent
 from saleops.operations.loadtest import SATURATED_BELOW, LoadReport, demand_of, run_load
 from saleops.operations.prewarm import apply_prewarm, plan_prewarm
+from saleops.operations.prewarm_hot import hottest_of, prewarm_hot
 from saleops.operations.reconcile import reconcile
 from saleops.operations.seed import apply_seed, plan_seed
 from saleops.operations.serve import (
@@ -303,8 +304,16 @@ class _Rehearsal:
             now_ms=stage.clock.now_ms(),
         )
         report = await apply_prewarm(plan, stage.book, stage.cache, seed=self._plan.seed)
+        beside = await prewarm_hot(
+            hottest_of(sale.items_source.stream()),
+            stage.book,
+            stage.cache,
+            ttl_ms=round(sale.cache.ttl_s * 1000),
+            jitter=sale.cache.jitter,
+            seed=self._plan.seed,
+        )
         note(
-            f"{report.written:,} pages; {report.sampled:,} sampled: {report.db_queries} database queries"
+            f"{report.written + beside:,} pages; {report.sampled:,} sampled: {report.db_queries} database queries"
         )
         return report.db_queries
 

@@ -10,16 +10,17 @@ from saleops.domain.traffic import STORM_SHARE, LoadShape
 
 
 class LoadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A load test. ``demand`` are (sku, weight) pairs; shares are of 1; ``hs256_secret`` signs the buyers' tokens."""
+    """A load test. ``demand`` are (sku, weight) pairs; shares are of 1; ``hs256_secret`` signs the buyers' tokens.
+
+    The same ``seed`` makes the same buyers look at and order the same things. With ``opens_ms`` the load begins
+    ``shape.lead_s`` before it; a generator that is late leaves out what it missed.
+    """
 
     base_url: str
     shape: LoadShape
     demand: Sequence[tuple[str, float]]
     seed: int
     run: str  # new for every run: buyers of two runs never meet
-    opens_ms: int = (
-        0  # when the sale opens (Unix ms): the shape's ``lead_s`` ends then; 0: begin at once
-    )
     hs256_secret: str
     audience: str
     issuer: str = ""
@@ -28,6 +29,9 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True):
     unpaid_share: float = 0.05
     two_units_share: float = 0.1
     replay_share: float = 0.03
+    opens_ms: int = (
+        0  # Unix milliseconds at which the doors open; 0: as soon as the generator is up
+    )
 
 
 class LoadTick(msgspec.Struct, frozen=True):
@@ -42,12 +46,14 @@ class LoadTick(msgspec.Struct, frozen=True):
 
 
 class LoadResult(msgspec.Struct):
-    """What a load test counted. ``errors`` are answers a buyer could not live with; sold out is none of them."""
+    """What a load test counted. ``errors`` are answers a buyer could not live with; sold out is none of them, and neither
+    is ``refused`` (more than one buyer may have). ``retries`` are orders sent again for want of a clear answer."""
 
     requests: int = 0
     orders: int = 0
     units: int = 0
     sold_out: int = 0
+    refused: int = 0
     retries: int = 0
     replays: int = 0
     errors: int = 0

@@ -1,0 +1,262 @@
+"""``saleops doctor``: says what this machine lacks for a sale, why that matters, and the command that fixes it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saleops.cli.context import Context, context_of
+from saleops.cli.engine_options import STATE_DIR, Broker, Database, Redis, StateDir
+from saleops.cli.sheets import Sheet, as_rich
+from saleops.cli.terminal import is_interactive, wants_ascii, wants_color
+from saleops.cli.words import masked
+from saleops.errors import GateFailed, SaleopsError
+from saleops.operations.doctor import PROBLEM, Check, DoctorReport, Engine, report_of
+
+if TYPE_CHECKING:
+    from saleops.config.sale import Sale
+
+READY_TIMEOUT_S = 2.0
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(
+    ctx: typer.Context,
+    sale_file: Annotated[
+        Path | None,
+        typer.Argument(help="A sale file to read too, with all its items.", show_default=False),
+    ] = None,
+    state_dir: StateDir = STATE_DIR,
+    redis: Redis = None,
+    database: Database = None,
+    broker: Broker = None,
+) -> None:
+    """Look at this machine: Python, packages, the embedded engines, the state directory and the serve that runs on it,
+    engines that are named, limits, disk, memory, variables. Changes nothing.
+
+    Every problem comes with its cause and the command that fixes it. Exits 3 when there is one.
+
+    Example:  saleops doctor sale.yaml
+    """
+    context = context_of(ctx)
+    checks = [*_python(), *_machine(state_dir)]
+    sale: Sale | None = None
+    if sale_file is not None:
+        found, sale = _sale(sale_file)
+        checks.append(found)
+    checks += _guarded("engines", lambda: _engines(redis, database, broker, sale, state_dir))
+    from saleops.operations.doctor import check_variables, variables_in_effect
+
+    checks += check_variables(os.environ)
+    report = report_of(
+        checks,
+        environment=variables_in_effect(os.environ, mask=_masked),
+        terminal=_terminal(context),
+    )
+    context.screen.show(report)
+    if not report.healthy:
+        names = ", ".join(check.name for check in report.checks if check.status == PROBLEM)
+        count = "1 problem" if report.problems_count == 1 else f"{report.problems_count} problems"
+        fixes = [check.fix for check in report.checks if check.status == PROBLEM and check.fix]
+        raise GateFailed(
+            f"{count} found: {names}; nothing was changed", hint=fixes[0] if fixes else None
+        )
+
+
+def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:
+    """The checks of ``look``. A missing package has been named already; here it only keeps us from looking further."""
+    try:
+        return look()
+    except ImportError as error:
+        return [
+            Check(name, PROBLEM, "could not be looked at", str(error), "See the packages above.")
+        ]
+    except SaleopsError as error:
+        return [Check(name, PROBLEM, "could not be looked at", error.message, error.hint or "")]
+
+
+def _python() -> list[Check]:
+    import sqlite3
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from saleops.operations.doctor import check_packages, check_python, check_sqlite
+
+    def version_of(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    try:
+        packages = check_packages(requires("saleops") or [], version_of=version_of)
+    except PackageNotFoundError:
+        packages = [
+            Check(
+                "package saleops",
+                PROBLEM,
+                "not installed",
+                "it runs from a folder without its metadata: what it needs is not known",
+                f"{sys.executable} -m pip install saleops",
+            )
+        ]
+    return [check_python(), *packages, check_sqlite(sqlite3.sqlite_version_info)]
+
+
+def _machine(state_dir: Path) -> list[Check]:
+    from saleops.operations.doctor import (
+        check_cores,
+        check_disk,
+        check_memory,
+        check_open_files,
+        memory_of_machine,
+    )
+
+    checks = []
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        checks.append(check_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)))
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return [
+        *checks,
+        check_disk(state_dir),
+        check_cores(cores),
+        check_memory(*memory_of_machine()),
+    ]
+
+
+def _sale(path: Path) -> "tuple[Check, Sale | None]":
+    from saleops.config.sale import load_sale
+    from saleops.operations.doctor import check_sale
+
+    loaded: list[Sale] = []
+
+    def load(file: Path) -> str:
+        sale = load_sale(file)
+        loaded.append(sale)
+        summary = sale.items_source.summary()
+        return f"sale {sale.name}, {summary.items_count:,} SKUs, {summary.units_count:,} units"
+
+    return check_sale(path, load), loaded[0] if loaded else None
+
+
+def _engines(
+    redis: str | None,
+    database: str | None,
+    broker: str | None,
+    sale: "Sale | None",
+    state_dir: Path,
+) -> list[Check]:
+    import asyncio
+
+    from saleops import wiring
+    from saleops.operations.doctor import check_engines, check_state_dir, check_valkey
+    from saleops.ports.engines import mask_url
+
+    named = wiring.named_engines(
+        redis=redis, database=database, broker=broker, engines=sale.engines if sale else None
+    )
+    engines = [
+        Engine(name, mask_url(url), origin, wiring.engine_ping(name, url))
+        for name, (url, origin) in named.items()
+        if not (name == "broker" and url == named.get("redis", ("", ""))[0])
+    ]
+    return [
+        check_valkey(wiring.valkey_version, needed="redis" not in named),
+        check_state_dir(state_dir, owner_of=wiring.state_owner),
+        *_serve(state_dir),
+        *asyncio.run(check_engines(engines)),
+    ]
+
+
+def _serve(state_dir: Path) -> Iterator[Check]:
+    """A serve that runs on ``state_dir``, with the readiness of each of its services."""
+    from saleops import wiring
+    from saleops.operations.doctor import check_serve
+
+    if not state_dir.is_dir():
+        return
+    try:
+        owner = wiring.state_owner(state_dir)
+        if owner is None or not owner.command.startswith("serve"):
+            return
+        state = wiring.running_serve(state_dir)
+    except OSError:
+        return  # the check of the state directory has said so
+    except SaleopsError as error:
+        yield Check("serve", PROBLEM, "starting, or stuck", error.message, error.hint or "")
+        return
+    if state is not None:
+        yield from check_serve(
+            {"shop": state.url, **state.urls}, pid=state.pid, sale=state.sale, ready=_not_ready
+        )
+
+
+def _not_ready(url: str) -> str:
+    """Why the service at ``url`` is not ready; empty when it is."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port, timeout=READY_TIMEOUT_S
+    )
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        text = answer.read(500).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return f"it does not answer: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return "" if answer.status == 200 else text or f"it answered {answer.status}"
+
+
+def _masked(value: str) -> str:
+    """``value`` without passwords: what looks like a URL loses its own."""
+    if "://" not in value:
+        return masked(value)
+    from saleops.ports.engines import mask_url
+
+    return mask_url(value)
+
+
+def _terminal(context: Context) -> Mapping[str, object]:
+    import shutil
+
+    screen = context.screen
+    streams = {"stdin": screen.stdin, "stdout": screen.stdout, "stderr": screen.stderr}
+    return {
+        **{name: "terminal" if is_interactive(one) else "pipe" for name, one in streams.items()},
+        "columns": shutil.get_terminal_size().columns,
+        "encoding": getattr(screen.stdout, "encoding", None) or "unknown",
+        "color": wants_color(screen.stdout, screen.color),
+        "ascii": wants_ascii(screen.stdout),
+    }
+
+
+@as_rich.register
+def _(report: DoctorReport) -> list[Any]:
+    marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+    checks = [(marks[one.status], one.name, one.found) for one in report.checks]
+    wrong = [one for one in report.checks if one.status != "ok"]
+    wrong.sort(key=lambda one: one.status != PROBLEM)
+    shown: list[Any] = [Sheet(("", "check", "found"), checks)]
+    if report.environment:
+        shown.append(Sheet((), list(report.environment.items()), title="Variables in effect"))
+    shown.append(Sheet((), list(report.terminal.items()), title="Terminal"))
+    if wrong:
+        rows = [(marks[one.status], one.name, one.cause, one.fix) for one in wrong]
+        shown.append(Sheet(("", "check", "why", "what to do"), rows, title="What is wrong"))
+    verdict = "healthy" if report.healthy else f"{report.problems_count} problems"
+    if report.warnings_count:
+        verdict += f", {report.warnings_count} warnings"
+    shown.append(verdict)
+    return shown
