@@ -232,11 +232,11 @@ class Service:
         if handler is None:
             allowed = ", ".join(sorted(methods))
             return problem(405, "method", "Wrong method", headers=[("allow", allowed)])
-        if args:
-            from urllib.parse import unquote
-
-            args = tuple(unquote(arg) for arg in args)
         return handler, args
+
+    def _handler_at(self, path: str, method: str) -> Handler | None:
+        methods = self._exact.get(path)
+        return methods.get(method) if methods is not None else None
 
     async def answer(self, request: Request) -> Response:
         """Serve one request, whatever happens: a Refusal is its problem, a bug is a logged 500 without details."""
@@ -244,6 +244,9 @@ class Service:
         if isinstance(found, Response):
             return found
         handler, request.path_args = found
+        return await self._handle(handler, request)
+
+    async def _handle(self, handler: Handler, request: Request) -> Response:
         try:
             return await handler(request)
         except Refusal as refusal:
@@ -269,8 +272,14 @@ class Service:
             if body is None:
                 response = problem(413, "too-large", f"A body may have {BODY_MAX} bytes")
             else:
-                request = Request(method, scope.path, scope.query_string, headers, body)
-                response = await self.answer(request)
+                path = scope.path
+                query = scope.query_string if method == "GET" else ""
+                request = Request(method, path, query, headers, body)
+                # A fixed path needs no search: checkout is one.
+                handler = self._handler_at(path, method)
+                response = await (
+                    self._handle(handler, request) if handler else self.answer(request)
+                )
             counts = self.requests_total
             counts[response.status] = counts.get(response.status, 0) + 1
             if method == "HEAD":

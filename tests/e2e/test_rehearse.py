@@ -28,13 +28,33 @@ from servers import RedisServer, ValkeyServer
 pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(150)]
 
 RUN_TIMEOUT_S = 100
-LEDGER_KEYS = set(
-    "skus seeded left reserved sold oversold_units undersold_units orphan_reservations orphan_orders "
-    "duplicate_orders unpaid_orders double_charges missing_parcels".split()
-)
-LOAD_KEYS = set(
-    "requests orders errors rps orders_per_s p50_ms p95_ms p99_ms target_rps achieved_rps".split()
-)
+LEDGER_KEYS = {
+    "skus",
+    "seeded",
+    "left",
+    "reserved",
+    "sold",
+    "oversold_units",
+    "undersold_units",
+    "orphan_reservations",
+    "orphan_orders",
+    "duplicate_orders",
+    "unpaid_orders",
+    "double_charges",
+    "missing_parcels",
+}
+LOAD_KEYS = {
+    "requests",
+    "orders",
+    "errors",
+    "rps",
+    "orders_per_s",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "target_rps",
+    "achieved_rps",
+}
 STEPS = ["seed", "prewarm", "services", "countdown", "load", "drain", "reconcile"]
 
 SALE_FILE = """\
@@ -126,23 +146,36 @@ class Rehearsal:
         self._stderr.close()
 
 
-def processes_of(session: int, state: Path) -> list[int]:
-    """Every living process of this session, or whose command line or environment names this state directory.
-
-    Workers and engines may have sessions of their own, but all of them know where their data is.
+def processes_of(root: int, state: Path) -> set[int]:
+    """``root``, all living processes below it, and whoever else names this state directory: orphans of a parent that died
+    still do, in their command line or their environment.
     """
-    found = []
+    parents: dict[int, int] = {}
+    found = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
             known = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-        except OSError:
+        except OSError:  # it ended meanwhile
             continue
-        if fields[0] != "Z" and (int(fields[3]) == session or str(state).encode() in known):
-            found.append(int(entry.name))
+        if fields[0] == "Z":
+            continue
+        pid = int(entry.name)
+        parents[pid] = int(fields[1])
+        if pid == root or str(state).encode() in known:
+            found.add(pid)
+    while below := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= below
     return found
+
+
+def words_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def start(sale: Path, *flags: str, **variables: str) -> Iterator[Rehearsal]:
@@ -201,7 +234,7 @@ def test_a_sale_that_holds_is_a_go(go: Run) -> None:
 
 
 def test_nothing_runs_on_after_a_go(go: Run) -> None:
-    assert processes_of(-1, go.state) == []
+    assert processes_of(-1, go.state) == set()
 
 
 def test_the_state_is_for_its_owner_alone(go: Run) -> None:
@@ -240,9 +273,9 @@ def kept(go: Run) -> Iterator[Path]:
 
 
 def reconcile(sale: Path, state: Path) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "saleops", "reconcile", str(sale)]
     done = subprocess.run(
-        [*(sys.executable, "-m", "saleops", "reconcile", str(sale)), "--state-dir", str(state)]
-        + ["-o", "json"],
+        [*command, "--state-dir", str(state), "-o", "json"],
         env={name: value for name, value in os.environ.items() if not name.startswith("SALEOPS_")},
         capture_output=True,
         text=True,
@@ -377,8 +410,13 @@ def test_interrupted_in_the_middle_it_leaves_no_process_and_says_where_its_data_
 ) -> None:
     for rehearsal in start(sale):
         rehearsal.read_until(lambda line: line.startswith("load: started ("))
+        deadline = time.monotonic() + 30
         running = processes_of(rehearsal.process.pid, rehearsal.state)
-        assert len(running) >= 8, "workers, engine, load generator and the command itself"
+        while not any("locust" in words_of(pid) for pid in running):
+            assert time.monotonic() < deadline, "the load generator did not start"
+            time.sleep(0.05)
+            running = processes_of(rehearsal.process.pid, rehearsal.state)
+        assert len(running) >= 9, "six workers, engine, load generator and the command itself"
         rehearsal.process.send_signal(number)
         run = rehearsal.end()
 
@@ -386,7 +424,7 @@ def test_interrupted_in_the_middle_it_leaves_no_process_and_says_where_its_data_
         assert run.stdout == ""
         assert f"What is left of the rehearsal is in {rehearsal.folder}" in run.stderr
         assert "Traceback" not in run.stderr
-        assert processes_of(rehearsal.process.pid, rehearsal.state) == []
+        assert processes_of(rehearsal.process.pid, rehearsal.state) == set()
         assert not [pid for pid in running if Path(f"/proc/{pid}").exists()]
 
 

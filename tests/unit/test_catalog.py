@@ -128,7 +128,7 @@ def test_an_absent_product_is_a_problem_that_is_cached_shortly() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("sku", ["a%20b", "x" * 65, "%00", "a%7Bb", "%E6%9D%AF"])
+@pytest.mark.parametrize("sku", ["a b", "a%20b", "x" * 65, "\0", "a{b", "杯"])
 def test_what_cannot_be_a_sku_is_absent_without_asking_anybody(sku: str) -> None:
     async def scenario(shop: Shop) -> None:
         for path in (f"/products/{sku}", f"/products/{sku}/reviews"):
@@ -140,8 +140,9 @@ def test_what_cannot_be_a_sku_is_absent_without_asking_anybody(sku: str) -> None
     run(scenario)
 
 
-@pytest.mark.parametrize("path", ["/products/tee/red:xl", "/products/tee%2Fred:xl"])
-def test_a_sku_may_hold_slashes(path: str) -> None:
+def test_a_sku_may_hold_slashes() -> None:
+    path = "/products/tee/red:xl"  # as the server hands it over: decoded, once
+
     async def scenario(shop: Shop) -> None:
         shop.shelf.items.append(Item("tee/red:xl", "Tee", 100, 5, category="c0"))
 

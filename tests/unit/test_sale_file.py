@@ -118,7 +118,7 @@ def test_a_sale_cannot_be_changed_once_read(tmp_path: Path) -> None:
         # shapes
         ("traffic: [1]", "5:10: traffic: a mapping (key: value) is wanted here, not [1]"),
         ("traffic:", "sale.yaml:5:1: traffic: nothing is written here"),
-        ("degrade: [checkout]", "degrade.0: checkout is essential and never switched off"),
+        ("degrade: [checkout]", "degrade.0: checkout is essential and never switched of"),
         ("degrade: [revews]", "degrade.0: 'recommendations' or 'reviews' is wanted here, not"),
         ("engines: {redis: localhost}", "engines.redis: a URL is wanted here that begins with one of redis://"),
         ("engines: {database: postgres://x}", "engines.database: a URL is wanted here that begins with one of mysql://"),
@@ -158,12 +158,12 @@ def test_a_wrong_field_hears_where_and_what(tmp_path: Path, line: str, said: str
         ("stock: 3", "stock: ~", "items.0.stock: is empty"),
         (ITEM, "a-1", "4:9: items.0: this should be a mapping"),
         (ITEM, "", "4:8: there are no items"),
-        ("[{ITEM}]", "items.csv", "4:8: items: a mapping or a list is wanted here"),
-        ("[{ITEM}]", "{}", "4:8: items.file: this is missing"),
-        ("[{ITEM}]", "{file: }", "items.file: nothing is written here"),
-        ("[{ITEM}]", "{file: items.csv}", "4:15: items.file: items.csv: there is no such file"),
-        ("[{ITEM}]", "{file: .}", "is a folder, not a CSV file"),
-        ("[{ITEM}]", '{file: "a\\0b"}', "items.file:"),
+        (f"[{ITEM}]", "items.csv", "4:8: items: a mapping or a list is wanted here"),
+        (f"[{ITEM}]", "{}", "4:8: items.file: this is missing"),
+        (f"[{ITEM}]", "{file: }", "items.file: nothing is written here"),
+        (f"[{ITEM}]", "{file: items.csv}", "4:15: items.file: items.csv: there is no such file"),
+        (f"[{ITEM}]", "{file: .}", "is a folder, not a CSV file"),
+        (f"[{ITEM}]", '{file: "a\\0b"}', "items.file:"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_hears_where_and_what(tmp_path: Path, old: str, new: str, said: str) -> None:

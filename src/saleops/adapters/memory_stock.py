@@ -1,6 +1,7 @@
 """The stock store in memory: the rules of ``lua/stock`` in Python, for tests and simulations.
 
-One process, one thread; shards are not modelled (a SKU is one counter), everything else answers as Redis does.
+One process, one thread; shards are not modelled (a SKU is one counter, the sum of its shards), everything else answers as
+Redis does.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +22,7 @@ class _Counter:
     sold: int = 0
     releases: int = 0
     buyers: dict[str, int] = field(default_factory=dict)
+    partitions: set[int] = field(default_factory=set)  # whose shard has been seeded
 
 
 @dataclass(slots=True)
@@ -59,11 +61,13 @@ class MemoryStockStore:
         self._check(epoch, selling=False)
         new = 0
         for row in rows:
-            counter = self._counters.get(row.sku)
-            if counter is None:
-                self._counters[row.sku] = _Counter(
-                    row.units, row.units, row.price_fen, row.limit_per_buyer
-                )
+            counter = self._counters.setdefault(
+                row.sku, _Counter(0, 0, row.price_fen, row.limit_per_buyer)
+            )
+            if partition not in counter.partitions:
+                counter.partitions.add(partition)
+                counter.seeded += row.units
+                counter.left += row.units
                 new += 1
         return new
 

@@ -10,20 +10,21 @@ both stores, and the same command after a crash goes on under the same epoch. A 
 version is refused unless its epoch is given as ``replace``.
 """
 
-import asyncio
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from saleops.domain.items import Item
 from saleops.domain.stock import PARTITIONS, partition_of, shards_for, split_units
 from saleops.errors import Refused
 from saleops.events import Advanced, Finished, Observer, Started, silent
 from saleops.ports.orders import OrderBook, SaleRow
-from saleops.ports.stock import SeedRow, SeedState, StockStore
+from saleops.ports.stock import SeedRow, SeedState, StaleEpoch, StockStore
+
+if TYPE_CHECKING:
+    import asyncio  # a dry run has no use for it, and it would be a tenth of that command's time
 
 CHUNK = 2_000
 """Items in one write to the database."""
@@ -99,7 +100,7 @@ def plan_from(
     state: SeedState,
     orders_exist: Callable[[], bool],
     replace: str = "",
-    new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+    new_epoch: Callable[[], str] = lambda: os.urandom(8).hex(),
 ) -> SeedPlan:
     """Decide, from what both stores hold. Raises Refused when a live sale stands in the way."""
 
@@ -116,7 +117,14 @@ def plan_from(
         )
 
     live = row.epoch if row is not None else state.epoch
-    if replace:
+    # The same --replace again, after it was cut off: what it was to drop has gone, so it goes on like any other.
+    dropped = not live or (
+        row is not None
+        and not row.complete
+        and row.version == summary.version
+        and state.epoch in ("", row.epoch)
+    )
+    if replace and (replace in (live, state.epoch) or not dropped):
         if replace not in (live, state.epoch):
             raise Refused(
                 f"--replace {replace} is not the epoch of what is there ({live or 'nothing'}); nothing was changed",
@@ -139,7 +147,7 @@ def plan_from(
         )
     if row.complete and state.complete:
         return plan("nothing", row.epoch)
-    if row.complete and orders_exist():
+    if not state.complete and orders_exist():
         raise Refused(
             f"the stock store has lost the counters of sale {sale}, which has orders already; nothing was changed",
             hint="Full counters now would oversell. See what is broken with `saleops reconcile SALE`.",
@@ -152,11 +160,19 @@ async def plan_seed(
 ) -> SeedPlan:
     """What ``apply_seed`` would do. Reads every item once and both stores; changes nothing."""
     summary = items.summary()
+    row = book.sale(sale)
+    try:
+        state = await stock.seed_state()
+    except StaleEpoch:
+        if not replace:
+            raise
+        # Restored in part: no epoch of the store's own is left to name, the database's still is.
+        state = SeedState("", "", complete=False)
     return plan_from(
         sale,
         summary,
-        row=book.sale(sale),
-        state=await stock.seed_state(),
+        row=row,
+        state=state,
         orders_exist=lambda: next(book.every_order(), None) is not None,
         replace=replace,
     )
@@ -184,6 +200,12 @@ async def apply_seed(
         plan.sale, plan.epoch, plan.version, plan.items_count, plan.units_count, complete=False
     )
     book.begin_sale(row)
+    there = book.sale(plan.sale)
+    if there is None or there.epoch != plan.epoch:
+        raise Refused(
+            f"another command began to seed sale {plan.sale} at the same moment; this one changed nothing",
+            hint="Wait until it is done; then the same command says that nothing is left to do.",
+        )
     await stock.begin_seed(plan.epoch, plan.version)
     observe(Started("seed", plan.items_count, "SKUs"))
     stream = _SeedStream(plan, book=book, stock=stock, observe=observe)
@@ -225,6 +247,9 @@ class _SeedStream:
         self.new_rows = 0
 
     async def run(self, items: Iterator[Item]) -> None:
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
         loop = asyncio.get_running_loop()
         done = 0
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="seed-database") as database:
@@ -270,6 +295,8 @@ class _SeedStream:
 
     async def _send_full(self, least: int) -> None:
         """Send every partition that has ``least`` rows or more."""
+        import asyncio
+
         for partition, rows in enumerate(self._rows):
             while len(rows) >= least:
                 part, self._rows[partition] = rows[:SEND_ROWS], rows[SEND_ROWS:]
@@ -282,7 +309,12 @@ class _SeedStream:
 
     async def _settle(self, most: int) -> None:
         """Wait until at most ``most`` calls are under way. Raises what a call raised."""
+        import asyncio
+
         while len(self._sends) > most:
             done, self._sends = await asyncio.wait(self._sends, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self.new_counters += await task
+            # All of them are heard: of eight calls that fail together one is raised, and none is left unread.
+            for answer in await asyncio.gather(*done, return_exceptions=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                self.new_counters += answer
