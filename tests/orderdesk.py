@@ -85,7 +85,9 @@ class Desk:
     ) -> Response:
         headers = dict(headers or {})
         if buyer:
-            token = issue_dev_token(SECRET, buyer, ttl_s=86_400, audience="saleops", now_s=time.time())
+            token = issue_dev_token(
+                SECRET, buyer, ttl_s=86_400, audience="saleops", now_s=time.time()
+            )
             headers["authorization"] = f"Bearer {token}"
         return await self.app.answer(Request(method, path, "", headers, body))
 

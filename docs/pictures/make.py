@@ -123,9 +123,7 @@ def mistakes() -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sale.yaml").write_text(MISTAKEN, encoding="utf-8")
-        shown = screen_of(
-            saleops("seed", "sale.yaml", "--dry-run"), folder=folder, errors_too=True
-        )
+        shown = screen_of(saleops("seed", "sale.yaml", "--dry-run"), folder=folder, errors_too=True)
     return svg_of(shown, name="mistakes", command="saleops seed sale.yaml --dry-run")
 
 

@@ -2,7 +2,8 @@
 stock/lend: take units out of one shard for a sibling that ran dry, once a transfer.
 
 KEYS[1]  stock:{SALE:PARTITION}:meta    hash   epoch, version, state
-KEYS[2]  stock:{SALE:PARTITION}:units   hash   I<sku> "price total limit", L<sku> left (absent: total)
+KEYS[2]  stock:{SALE:PARTITION}:units   hash   I<sku> "price total limit", L<sku> left (absent: total), V<sku> of it not to be
+                                               sold before W<sku>, T<sku> lent and not settled
 KEYS[3]  stock:{SALE:PARTITION}:lent    hash   transfer id -> "units at_ms partition sku", until settled
 ARGV[1]  epoch
 ARGV[2]  transfer id
@@ -22,10 +23,14 @@ local wanted = tonumber(ARGV[4])
 if not wanted or wanted < 1 or wanted % 1 ~= 0 then return redis.error_reply("BADUNITS " .. ARGV[4]) end
 local before = redis.call("HGET", lent, ARGV[2])
 if before then return tonumber(string.match(before, "^%d+")) end
-local row = redis.call("HMGET", units_key, "L" .. ARGV[3], "I" .. ARGV[3])
-local left = tonumber(row[1] or string.match(row[2] or "", "^%d+ (%d+)") or 0)
+local sku = ARGV[3]
+local row = redis.call("HMGET", units_key, "L" .. sku, "I" .. sku, "V" .. sku, "W" .. sku)
+local all = tonumber(row[1] or string.match(row[2] or "", "^%d+ (%d+)") or 0)
+local left = all
+if row[4] and tonumber(ARGV[6]) < tonumber(row[4]) then left = all - tonumber(row[3]) end
 local given = math.min(left, math.max(wanted, math.floor(left / 2)))
 if given < 1 then return 0 end
-redis.call("HSET", units_key, "L" .. ARGV[3], left - given)
-redis.call("HSET", lent, ARGV[2], given .. " " .. ARGV[6] .. " " .. ARGV[5] .. " " .. ARGV[3])
+redis.call("HSET", units_key, "L" .. sku, all - given)
+redis.call("HINCRBY", units_key, "T" .. sku, given)
+redis.call("HSET", lent, ARGV[2], given .. " " .. ARGV[6] .. " " .. ARGV[5] .. " " .. sku)
 return given

@@ -7,6 +7,7 @@ orders" by the replica alone.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -141,7 +142,9 @@ class OrderApi:
             glance = self._glance(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False  # the full check will say what is wrong with it
-        if glance.units < 1 or not self.board.refuses(buyer, glance.sku, glance.units):
+        if glance.units < 1 or not self.board.refuses(
+            buyer, glance.sku, glance.units, now_s=time.monotonic()
+        ):
             return False
         self.sold_out_at_once += 1
         return True

@@ -96,7 +96,9 @@ class DeadlineKeeper:
             await self._look_again(orders.values(), now_ms)
         if cancelled:
             claims = [Claim(o.order_id, o.sku, o.buyer, o.units) for o in cancelled]
-            self.orders_cancelled += await self._stock.release(self._epoch(), claims)
+            self.orders_cancelled += await self._stock.release(
+                self._epoch(), claims, now_ms=self._clock.now_ms()
+            )
         return dict.fromkeys(ids, DONE)
 
     async def _cancel(self, ids: Sequence[str], now_ms: int) -> list[Order]:

@@ -431,7 +431,7 @@ class GroupCommit:
 
     async def _release(self, claims: Sequence[Claim]) -> None:
         try:
-            await self._stock.release(self._epoch(), claims)
+            await self._stock.release(self._epoch(), claims, now_ms=self._clock.now_ms())
         except StoreUnavailable as error:
             log.warning("%d reservations stay until they expire: %s", len(claims), error.message)
 

@@ -11,6 +11,7 @@ Every worker does all of it: each act is idempotent, so two sweepers cost a litt
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -130,7 +131,7 @@ class Upkeep:
                 )
                 (lapsed if gone else sold).append(claim)
             await self._stock.confirm(epoch, sold)
-            await self._stock.release(epoch, lapsed)
+            await self._stock.release(epoch, lapsed, now_ms=now_ms)
             self.swept_orders += len(claims)
             if len(claims) < SWEEP_BATCH:
                 return
@@ -140,8 +141,9 @@ class Upkeep:
         skus = list(self._board.entries)
         if not skus or not self.epoch:
             return
+        asked_s = time.monotonic()
         now = dict(zip(skus, await self._stock.units_left(self.epoch, skus), strict=True))
-        unread = self._board.outdated(now)
+        unread = self._board.outdated(now, asked_s=asked_s)
         for sku, buyers in zip(unread, await self._stock.buyers(unread), strict=True):
             self._board.remember(sku, buyers, now[sku].releases)
 

@@ -11,14 +11,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from items import SALE, made_up
 from rows import Row
 
+from saleops.adapters.memory_orders import MemoryOrderBook
 from saleops.domain.items import Item
 from saleops.operations.seed import SeedPlan, apply_seed
-from saleops.ports.orders import OrderBook
 from saleops.wiring import open_stock_store
 from servers import RedisServer
 
@@ -36,12 +36,8 @@ class ReadyItems:
         return iter(self._items)
 
 
-class BlankBook:
-    """An orders database that takes everything and keeps nothing."""
-
-    def begin_sale(self, row: object) -> None: ...
-
-    def finish_sale(self, name: str) -> None: ...
+class BlankBook(MemoryOrderBook):
+    """An orders database that takes every item and keeps none."""
 
     def add_items(self, items: Sequence[tuple[Item, int]]) -> int:
         return len(items)
@@ -50,10 +46,9 @@ class BlankBook:
 async def _ours(url: str, items: Sequence[Item]) -> float:
     popularity = sum(one.popularity for one in items)
     plan = SeedPlan(SALE, "seed", "epoch", "v1", len(items), 0, popularity)
-    book = cast(OrderBook, BlankBook())
     async with open_stock_store(url, sale=SALE) as stock:
         started = time.perf_counter()
-        report = await apply_seed(plan, ReadyItems(items), book=book, stock=stock)
+        report = await apply_seed(plan, ReadyItems(items), book=BlankBook(), stock=stock)
         seconds = time.perf_counter() - started
     assert report.new_counters == len(items), f"{report.new_counters} of {len(items)} were seeded"
     return len(items) / seconds

@@ -12,6 +12,7 @@ from saleops.adapters.memory_stock import MemoryStockStore
 from saleops.adapters.redis_stock import RedisStockStore
 from saleops.domain.stock import (
     PARTITIONS,
+    RESALE_PAUSE_MS,
     Claim,
     Verdict,
     partition_of,
@@ -114,7 +115,7 @@ def test_nothing_to_do_is_not_an_error(store_url: str) -> None:
 
         assert await store.reserve(EPOCH, [], now_ms=T0, expires_ms=T0) == []
         await store.confirm(EPOCH, [])
-        assert await store.release(EPOCH, []) == 0
+        assert await store.release(EPOCH, [], now_ms=T0) == 0
         assert await store.units_left(EPOCH, []) == []
 
     run(store_url, scenario)
@@ -199,7 +200,7 @@ def test_units_given_back_count_for_the_limit_again(store_url: str) -> None:
         await put_on_sale(store, 100, limit=1)
         first = claim()
         await reserve(store, first)
-        await store.release(EPOCH, [first])
+        await store.release(EPOCH, [first], now_ms=T0)
 
         assert await reserve(store, claim()) == [Verdict.RESERVED]
 
@@ -254,8 +255,8 @@ def test_releasing_twice_gives_back_once(store_url: str) -> None:
         await reserve(store, reserved, sold)
         await store.confirm(EPOCH, [sold])
 
-        changed = await store.release(EPOCH, [reserved, sold])
-        again = await store.release(EPOCH, [reserved, sold])
+        changed = await store.release(EPOCH, [reserved, sold], now_ms=T0)
+        again = await store.release(EPOCH, [reserved, sold], now_ms=T0)
 
         assert (changed, again) == (2, 0)
         assert await counts(store) == (5, 0, 0, 0)
@@ -268,10 +269,43 @@ def test_a_released_order_can_never_hold_units_again(store_url: str) -> None:
         await put_on_sale(store, 5)
         known, unknown = claim(), claim()
         await reserve(store, known)
-        await store.release(EPOCH, [known, unknown])
+        await store.release(EPOCH, [known, unknown], now_ms=T0)
 
         assert await reserve(store, known, unknown) == [Verdict.RELEASED, Verdict.RELEASED]
         assert await counts(store) == (5, 0, 0, 0)
+
+    run(store_url, scenario)
+
+
+def test_units_that_come_back_to_a_dry_sku_wait_before_they_are_sold_again(store_url: str) -> None:
+    async def scenario(store: StockStore) -> None:
+        await put_on_sale(store, 2)
+        first, second = claim(), claim(buyer="bob")
+        await reserve(store, first, second)
+        await store.release(EPOCH, [first], now_ms=T0)
+        await store.release(EPOCH, [second], now_ms=T0 + 500)
+        late, later = claim(buyer="eve"), claim(2, buyer="eve")
+
+        for now_ms, verdict in (
+            (T0 + 499 + RESALE_PAUSE_MS, Verdict.SOLD_OUT),
+            (T0 + 500 + RESALE_PAUSE_MS, Verdict.RESERVED),
+        ):
+            [answer] = await store.reserve(EPOCH, [later], now_ms=now_ms, expires_ms=10**9)
+            assert answer.verdict == verdict
+        assert await reserve(store, late) == [Verdict.SOLD_OUT]
+        assert await counts(store) == (0, 2, 0, 0)
+
+    run(store_url, scenario)
+
+
+def test_units_that_come_back_to_a_sku_with_units_are_sold_at_once(store_url: str) -> None:
+    async def scenario(store: StockStore) -> None:
+        await put_on_sale(store, 2)
+        first = claim()
+        await reserve(store, first)
+        await store.release(EPOCH, [first], now_ms=T0)
+
+        assert await reserve(store, claim(2)) == [Verdict.RESERVED]
 
     run(store_url, scenario)
 
@@ -345,7 +379,7 @@ def test_another_epoch_is_stale_for_every_act(store_url: str) -> None:
         acts: list[Awaitable[object]] = [
             store.reserve("old", [order], now_ms=T0, expires_ms=T0 + TTL),
             store.confirm("old", [order]),
-            store.release("old", [order]),
+            store.release("old", [order], now_ms=T0),
             store.expired("old", now_ms=T0, limit=1),
             store.units_left("old", [SKU]),
             store.seed("old", 0, [SeedRow(SKU, 5, 250, 0)]),
@@ -380,7 +414,7 @@ def test_reservations_are_listed_for_the_ledger(store_url: str) -> None:
         orders = [claim(buyer=buyer) for _ in range(3)]
         await reserve(store, *orders)
         await store.confirm(EPOCH, orders[:1])
-        await store.release(EPOCH, orders[1:2])
+        await store.release(EPOCH, orders[1:2], now_ms=T0)
 
         found = {row.order_id: row async for row in store.reservations()}
 
@@ -398,7 +432,7 @@ def test_every_buyer_who_ever_held_a_sku_is_known(store_url: str) -> None:
         orders = [claim(buyer="ann"), claim(buyer="bob b."), claim(buyer="eve")]
         await reserve(store, *orders)
         await store.confirm(EPOCH, orders[:1])
-        await store.release(EPOCH, orders[1:2])
+        await store.release(EPOCH, orders[1:2], now_ms=T0)
         await reserve(store, claim(9, buyer="loser"))
 
         assert await store.buyers([SKU, "other"]) == [{"ann", "bob b.", "eve"}, set()]
@@ -510,7 +544,7 @@ def test_a_reply_lost_after_the_act_never_deducts_twice(any_redis_url: str) -> N
         for at in range(0, 300, 3):
             await reserve(store, *orders[at : at + 3])
             await store.confirm(EPOCH, orders[at : at + 1])
-            await store.release(EPOCH, orders[at + 1 : at + 2])
+            await store.release(EPOCH, orders[at + 1 : at + 2], now_ms=T0)
 
         assert dropped > 10
         assert await counts(store) == (800, 100, 100, 0)

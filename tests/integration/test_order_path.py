@@ -3,9 +3,11 @@
 import asyncio
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -266,7 +268,7 @@ def test_units_that_come_back_are_sold_again(embedded: tuple[str, str]) -> None:
         assert (await desk.order("late", "k", "hot")).status == 409
         await settled(desk, "hot")
         first = orders[0]["order_id"]
-        await desk.stock.release(EPOCH, [Claim(first, "hot", "w0", 1)])
+        await desk.stock.release(EPOCH, [Claim(first, "hot", "w0", 1)], now_ms=WallClock().now_ms())
 
         async def sold_again() -> bool:
             answer = await desk.order("late", "k2", "hot")
@@ -287,6 +289,57 @@ def test_units_that_come_back_are_sold_again(embedded: tuple[str, str]) -> None:
         return WallClock().now_ms()
 
     run(embedded, scenario)
+
+
+def test_who_got_a_returned_unit_from_one_worker_is_never_sold_out_at_another(
+    embedded: tuple[str, str],
+) -> None:
+    """A unit comes back and is sold again through one worker while the other still remembers who had it before."""
+
+    async def body() -> None:
+        settings = settings_for(*embedded)
+        async with open_desk(settings, ITEMS) as one, open_desk(settings) as two:
+            await until(lambda: not two.app.why_not_ready())
+            orders = [json.loads((await one.order(f"w{i}", "k", "hot")).body) for i in range(5)]
+            await settled(one, "hot")
+            for round_number, order in enumerate(orders[:2]):
+
+                async def both_refuse_at_once(round_number: int = round_number) -> bool:
+                    before = [_at_once(desk) for desk in (one, two)]
+                    for desk in (one, two):
+                        assert (await desk.order("late", f"a{round_number}", "hot")).status == 409
+                    return all(
+                        _at_once(desk) > was for desk, was in zip((one, two), before, strict=True)
+                    )
+
+                await until(both_refuse_at_once)
+                cancel = partial(
+                    one.book.book.cancel_unpaid,
+                    [order["order_id"]],
+                    now_ms=order["pay_before_ms"] + 1,
+                )
+                [cancelled] = await one.book.run(cancel)
+                claim = Claim(cancelled.order_id, "hot", cancelled.buyer, 1)
+                await one.stock.release(EPOCH, [claim], now_ms=WallClock().now_ms())
+                buyer = f"second-{round_number}"
+                tries = 0
+
+                async def gets_it(buyer: str = buyer) -> bool:
+                    nonlocal tries
+                    tries += 1
+                    return (await one.order(buyer, f"k{tries}", "hot")).status == 201
+
+                await until(gets_it)
+                replay = await two.order(buyer, f"k{tries}", "hot")
+                assert replay.status == 201, replay.body
+
+    asyncio.run(body())
+
+
+def _at_once(desk: Desk) -> int:
+    found = re.search(r"sold_out_at_once_total (\d+)", desk.app.metrics_text())
+    assert found is not None
+    return int(found.group(1))
 
 
 # -- crashes and failures --------------------------------------------------------------------------------

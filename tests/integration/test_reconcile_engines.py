@@ -106,7 +106,7 @@ class Engines:
         await self.broker.commit(half)
         await self.stock.confirm(EPOCH, claims[:-1])
         self.book.fence([expired.order_id], now_ms=NOW_MS)
-        await self.stock.release(EPOCH, [claims[-1]])
+        await self.stock.release(EPOCH, [claims[-1]], now_ms=0)
 
         paid = [o for o, state in zip(orders, STATES, strict=True) if state in ("paid", "shipped")]
         self.book.begin_payment([o.order_id for o in paid])
@@ -115,7 +115,7 @@ class Engines:
         self.book.ship([(o.order_id, o.order_id) for o in paid])
         [cancelled] = self.book.cancel_unpaid([id_of("cancelled")], now_ms=NOW_MS)
         claim = Claim(cancelled.order_id, cancelled.sku, cancelled.buyer, cancelled.units)
-        await self.stock.release(EPOCH, [claim])
+        await self.stock.release(EPOCH, [claim], now_ms=0)
 
     async def ledger(self, **options: Any) -> Ledger:
         return await reconcile(SALE, self.stock, self.book, self.broker, now_ms=NOW_MS, **options)

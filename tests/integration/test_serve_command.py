@@ -73,10 +73,14 @@ def ask(url: str, *, token: str = "", data: bytes | None = None, key: str = "") 
         with urllib.request.urlopen(
             urllib.request.Request(url, data=data, headers=headers), timeout=20
         ) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
+            return answer.status, _plain(answer.read())
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, json.loads(error.read() or b"null")
+            return error.code, _plain(error.read())
+
+
+def _plain(body: bytes) -> Any:
+    return json.loads(body) if body.startswith((b"{", b"[")) else body.decode()
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -172,6 +176,34 @@ def test_a_killed_serve_leaves_no_orphans(tmp_path: Path) -> None:
         wait_until_gone([valkey, *(one["pid"] for one in told["workers"])])
     with serve(state, service="shipping"):
         pass
+
+
+def test_a_second_signal_does_not_wait_and_one_before_it_is_up_calls_it_off(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with serve(state, "--drain-delay", "60", service="shipping") as (process, told):
+        process.send_signal(signal.SIGTERM)
+        while ask(f"{told['workers'][0]['admin_url']}/readyz")[0] == 200:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+        wait_until_gone([one["pid"] for one in told["workers"]])
+    assert "starting it again" not in (tmp_path / "serve.log").read_text()
+
+    starting = subprocess.Popen(
+        [*SALEOPS, "serve", "--state-dir", str(state), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    with starting:
+        while not (state / "valkey.sock").exists():
+            time.sleep(0.002)
+        starting.send_signal(signal.SIGINT)
+        out, err = starting.communicate(timeout=30)
+    assert (starting.returncode, out) == (130, "")
+    assert "interrupted before the work was done" in err
+    assert not (state / "valkey.sock").exists()
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """SQLite's own ways to fail, and that a commit is on disk."""
 
+import fcntl
 import sqlite3
 import subprocess
 import sys
@@ -70,6 +71,33 @@ def test_a_writer_that_never_ends_is_reported_and_nothing_is_written(
             assert failure.value.hint
             assert book.orders([ONE.order_id]) == {}  # readers do not wait for the writer
         assert book.place("tx-1", [ONE]).committed
+
+
+def test_a_writer_that_hangs_in_its_turn_is_reported_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_orders, "BUSY_TIMEOUT_S", 0.05)
+    with closing(SqliteOrderBook(tmp_path / "orders.db")) as book:
+        book.migrate()
+        book.add_items([(Item("sku-1", "One", 100, 1), 1)])
+        with (tmp_path / "orders.db-writers").open("rb") as hung:
+            fcntl.flock(hung, fcntl.LOCK_EX)
+            with pytest.raises(
+                StoreUnavailable, match=r"locked by another.*nothing was written"
+            ) as failure:
+                book.place("tx-1", [ONE])
+            assert failure.value.hint
+            assert book.orders([ONE.order_id]) == {}
+        assert book.place("tx-1", [ONE]).committed  # its end gave the turn back
+
+
+def test_a_failed_write_gives_its_turn_back(tmp_path: Path) -> None:
+    with closing(SqliteOrderBook(tmp_path / "orders.db")) as book:
+        book.migrate()
+        with pytest.raises(ValueError, match="refused a value"):
+            book.add_items([(Item("sku-1", "One", 100, -1), 1)])
+        with closing(SqliteOrderBook(tmp_path / "orders.db")) as other:
+            assert other.add_items([(Item("sku-1", "One", 100, 1), 1)]) == 1
 
 
 def test_an_interrupt_in_the_middle_rolls_back(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ class Meddling:
                 [self._order.order_id], now_ms=self._order.due_ms
             )
             claims = [Claim(o.order_id, o.sku, o.buyer, o.units) for o in cancelled]
-            await self._scene.stock.release(EPOCH, claims)
+            await self._scene.stock.release(EPOCH, claims, now_ms=0)
         return results
 
 

@@ -7,7 +7,7 @@ Redis does.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from saleops.domain.stock import Answer, Claim, Reservation, SkuCount, Verdict
+from saleops.domain.stock import RESALE_PAUSE_MS, Answer, Claim, Reservation, SkuCount, Verdict
 from saleops.errors import Refused
 from saleops.ports.stock import SeedRow, SeedState, StaleEpoch, UnitsLeft
 
@@ -21,7 +21,13 @@ class _Counter:
     reserved: int = 0
     sold: int = 0
     releases: int = 0
+    waiting: int = 0  # of what is left, not to be sold before ``sellable_ms``
+    sellable_ms: int = 0
     buyers: dict[str, int] = field(default_factory=dict)
+
+    def for_sale(self, now_ms: int) -> int:
+        return self.left - (self.waiting if now_ms < self.sellable_ms else 0)
+
     partitions: set[int] = field(default_factory=set)  # whose shard has been seeded
 
 
@@ -92,11 +98,11 @@ class MemoryStockStore:
         for claim in claims:
             if not 1 <= claim.units <= 1_000_000:
                 raise ValueError(f"reserving: BADUNITS {claim.units}")
-        return [self._reserve(claim, expires_ms) for claim in claims]
+        return [self._reserve(claim, now_ms, expires_ms) for claim in claims]
 
-    def _reserve(self, claim: Claim, expires_ms: int) -> Answer:
+    def _reserve(self, claim: Claim, now_ms: int, expires_ms: int) -> Answer:
         counter = self._counters.get(claim.sku)
-        left = counter.left if counter else 0
+        left = counter.for_sale(now_ms) if counter else 0
         price = counter.price_fen if counter else 0
         held = self._held.get(claim.order_id)
         if held is not None:
@@ -116,7 +122,7 @@ class MemoryStockStore:
         if counter.limit:
             counter.buyers[claim.buyer] = taken + claim.units
         self._held[claim.order_id] = _Held(claim, expires_ms, "reserved")
-        return Answer(Verdict.RESERVED, counter.left, price)
+        return Answer(Verdict.RESERVED, left - claim.units, price)
 
     async def confirm(self, epoch: str, claims: Sequence[Claim]) -> None:
         self._check(epoch, selling=False)
@@ -132,7 +138,7 @@ class MemoryStockStore:
             counter.sold += claim.units
             self._held[claim.order_id] = _Held(claim, 0, "sold")
 
-    async def release(self, epoch: str, claims: Sequence[Claim]) -> int:
+    async def release(self, epoch: str, claims: Sequence[Claim], *, now_ms: int) -> int:
         self._check(epoch, selling=False)
         changed = 0
         for claim in claims:
@@ -143,6 +149,10 @@ class MemoryStockStore:
             if held.state == "released":
                 continue
             counter = self._counters[held.claim.sku]
+            if counter.for_sale(now_ms) <= 0:
+                waiting = counter.waiting if now_ms < counter.sellable_ms else 0
+                counter.waiting = waiting + held.claim.units
+                counter.sellable_ms = now_ms + RESALE_PAUSE_MS
             if held.state == "reserved":
                 counter.reserved -= held.claim.units
             else:

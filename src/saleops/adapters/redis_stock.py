@@ -20,6 +20,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from saleops.adapters.redis_wire import exchange, pack
 from saleops.domain.stock import (
     PARTITIONS,
+    RESALE_PAUSE_MS,
     Answer,
     Claim,
     Reservation,
@@ -37,7 +38,7 @@ _BATCH = 1000  # the scripts' own bound
 _TRIES = 5
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_answers = msgspec.msgpack.Decoder(list[Answer]).decode
-_unpack_counts = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, int]]).decode
+_unpack_counts = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, int, int]]).decode
 _SCRIPTS = (
     "begin",
     "seed",
@@ -49,6 +50,7 @@ _SCRIPTS = (
     "count",
     "lend",
     "borrow",
+    "settle",
 )
 _STATES = {"R": "reserved", "S": "sold", "X": "released"}
 
@@ -305,6 +307,7 @@ class RedisStockStore:
                         [claims[i] for i in part],
                         epoch,
                         expires_ms,
+                        now_ms,
                     )
                 )
                 places.append(part)
@@ -346,7 +349,7 @@ class RedisStockStore:
                         epoch, claim.sku, donor, home, claim.units - max(here, 0), now_ms
                     )
             call = self._claim_call(
-                "reserve", home, "meta units due buyers", [claim], epoch, expires_ms
+                "reserve", home, "meta units due buyers", [claim], epoch, expires_ms, now_ms
             )
             [reply] = await self._run([call], "reserving")
             [answer] = _unpack_answers(reply)
@@ -380,22 +383,25 @@ class RedisStockStore:
         borrow = self._call("borrow", home, "meta units borrowed", epoch, transfer, sku, units)
         await self._run([borrow], "borrowing")
         # Settled only after the units arrived: a crash in between leaves the loan for settle_transfers.
-        await self._ask("settling", "HDEL", self._key(donor, "lent"), transfer)
+        await self._run([self._call("settle", donor, "units lent", transfer)], "settling")
 
     async def confirm(self, epoch: str, claims: Sequence[Claim]) -> None:
-        await self._by_partition("confirm", "meta units due", epoch, claims)
+        await self._by_partition("confirm", "meta units due", claims, epoch)
 
-    async def release(self, epoch: str, claims: Sequence[Claim]) -> int:
-        return await self._by_partition("release", "meta units due buyers", epoch, claims)
+    async def release(self, epoch: str, claims: Sequence[Claim], *, now_ms: int) -> int:
+        sellable_ms = now_ms + RESALE_PAUSE_MS
+        return await self._by_partition(
+            "release", "meta units due buyers", claims, epoch, now_ms, sellable_ms
+        )
 
     async def _by_partition(
-        self, name: str, nouns: str, epoch: str, claims: Sequence[Claim]
+        self, name: str, nouns: str, claims: Sequence[Claim], *args: str | int
     ) -> int:
         calls = []
         for partition, positions in (await self._homes(claims)).items():
             for at in range(0, len(positions), _BATCH):
                 part = [claims[i] for i in positions[at : at + _BATCH]]
-                calls.append(self._claim_call(name, partition, nouns, part, epoch))
+                calls.append(self._claim_call(name, partition, nouns, part, *args))
         return sum(await self._run(calls, f"{name} of orders")) if calls else 0
 
     async def expired(self, epoch: str, *, now_ms: int, limit: int) -> list[Claim]:
@@ -426,11 +432,11 @@ class RedisStockStore:
         left, releases = [-1] * len(skus), [0] * len(skus)
         replies = await self._run(calls, "counting") if calls else []
         for part, reply in zip(places, replies, strict=True):
-            for i, (total, units, _, _, given_back) in zip(
+            for i, (total, units, _, _, given_back, in_transit) in zip(
                 part, _unpack_counts(reply), strict=True
             ):
                 if total >= 0:
-                    left[i] = max(left[i], 0) + units
+                    left[i] = max(left[i], 0) + units + in_transit
                     releases[i] += given_back
         return [UnitsLeft(*pair) for pair in zip(left, releases, strict=True)]
 
@@ -472,7 +478,7 @@ class RedisStockStore:
                 row = rows.setdefault(sku, [0, _UNTOUCHED, 0, 0])
                 if kind == "I":
                     row[0] = int(value.split(" ")[1])
-                elif kind != "G":
+                elif kind in "LRS":
                     row["LRS".index(kind) + 1] = int(value)
             for row in rows.values():
                 row[1] = row[0] if row[1] == _UNTOUCHED else row[1]

@@ -166,13 +166,16 @@ async def _run(plan: ServePlan, state: wiring.OwnedState, screen: Screen) -> Non
         if state.engine is not None:
             await stack.enter_async_context(running_engine(state.engine, observe=screen.observe))
         await wiring.prepare_engines(state.urls, sale=plan.settings.sale)
+        stopping.check()
         workers = stack.enter_context(wiring.open_workers())
         fleet = await stack.enter_async_context(
             running_services(plan, workers=workers, observe=screen.observe)
         )
         state.publish(_state_of(plan, state, fleet))
-        _show(screen, await _served(plan, state, fleet))
+        served = await _served(plan, state, fleet)
+        stopping.check()
         stopping.up = True
+        _show(screen, served)
         await stopping.asked.wait()
         screen.observe(Started("draining"))
     screen.observe(Finished("draining", note="stopped; the state is kept"))
@@ -185,6 +188,12 @@ class _Stopping:
         self.asked = asyncio.Event()
         self.up = False
         self.signal = 0
+
+    def check(self) -> None:
+        """Raises CancelledError if a signal came: redis-py may have swallowed the one that we were sent (its
+        ``connect`` takes a cancellation for a reason to return)."""
+        if self.signal:
+            raise asyncio.CancelledError
 
 
 @asynccontextmanager
@@ -211,6 +220,10 @@ async def _stop_on_signals() -> AsyncIterator[_Stopping]:
     except asyncio.CancelledError:
         if stopping.signal == signal.SIGINT:
             raise KeyboardInterrupt from None
+        if stopping.signal == signal.SIGTERM:
+            from saleops.cli.main import Terminated
+
+            raise Terminated from None
         if stopping.signal:
             raise SystemExit(128 + stopping.signal) from None
         raise

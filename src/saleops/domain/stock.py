@@ -19,6 +19,10 @@ PARTITIONS = 16
 HOT_SHARE = 1 / 32
 """A SKU that draws more than this share of the demand is split."""
 
+RESALE_PAUSE_MS = 2_000
+"""How long units that come back to a dry SKU wait before they are sold again: longer than any worker believes what it
+remembers of that SKU (see services/order/soldout.py), with room for clocks that differ by a second."""
+
 UNITS_PER_SHARD_MIN = 16
 """A shard below this many units would spend its time borrowing."""
 

@@ -222,7 +222,7 @@ class Fleet:
     def kill_all(self) -> None:
         """For a person who cannot wait: everything ends now, undrained."""
         for _, keeper in self._kept.values():
-            keeper.kill()
+            keeper.abandon()
 
 
 @asynccontextmanager

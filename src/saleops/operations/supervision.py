@@ -106,6 +106,11 @@ class Keeper:
         process.send(signum)
         return process.pid
 
+    def abandon(self) -> None:
+        """SIGKILL it now, for good."""
+        self._stopping = True
+        self.kill()
+
     async def stop(self, *, grace_s: float) -> None:
         """SIGTERM, ``grace_s`` to end, then SIGKILL. May be called at any time, more than once."""
         self._stopping = True

@@ -68,7 +68,9 @@ class Broker(Protocol):
         """Make it visible; a second commit changes nothing. May fail: check-back then finishes the job."""
         ...
 
-    async def rollback(self, half: Half) -> None: ...
+    async def rollback(self, half: Half) -> None:
+        """Forget it: nobody ever sees it. A second rollback changes nothing."""
+        ...
 
     async def start_checks(self, topics: Sequence[str], checker: Checker) -> None:
         """From now on answer check-backs for ``topics`` with ``checker`` until ``close``. A checker that raises
@@ -98,7 +100,9 @@ class Broker(Protocol):
         """Hopeless: move it to the group's dead letters now."""
         ...
 
-    async def depth(self, topic: str, group: str) -> Depth: ...
+    async def depth(self, topic: str, group: str) -> Depth:
+        """What is on its way to ``group`` now."""
+        ...
 
     def browse(self, topic: str) -> AsyncIterator[bytes]:
         """The body of every message that ever became visible on ``topic``, for the ledger."""

@@ -7,9 +7,13 @@ from typing import Protocol
 class PageCache(Protocol):
     """Raises StoreUnavailable when the cache cannot be reached."""
 
-    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]: ...
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One body a key, in order; None where there is none."""
+        ...
 
-    async def put(self, key: str, body: bytes, *, ttl_ms: int) -> None: ...
+    async def put(self, key: str, body: bytes, *, ttl_ms: int) -> None:
+        """Store a page for ``ttl_ms``, over an older one."""
+        ...
 
     async def put_many(self, pages: Sequence[tuple[str, bytes, int]]) -> None:
         """(key, body, ttl_ms) each, pipelined."""
@@ -31,7 +35,9 @@ class PageCache(Protocol):
         """Time left of each key; -2 where there is none."""
         ...
 
-    async def clear(self) -> None: ...
+    async def clear(self) -> None:
+        """Forget every page of the sale."""
+        ...
 
     async def ping(self) -> None: ...
 

@@ -59,4 +59,5 @@ def mask_url(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
+    """Whether ``url`` carries a password that must not be shown."""
     return mask_url(url) != url

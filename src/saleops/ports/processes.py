@@ -117,7 +117,9 @@ class Workers(Protocol):
         """Keep ``port`` (0: a free one) for workers of ours. Raises UpstreamError when somebody else has it."""
         ...
 
-    def job(self, spec: WorkerSpec) -> Job: ...
+    def job(self, spec: WorkerSpec) -> Job:
+        """The worker of ``spec``, not launched yet."""
+        ...
 
     def close(self) -> None:
         """Give the reserved ports back."""

@@ -30,7 +30,8 @@ class SeedRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class UnitsLeft(msgspec.Struct, frozen=True, gc=False):
-    """``left`` is -1 for a SKU that is not in the sale; ``releases`` counts the orders that gave units back."""
+    """``left`` includes units on their way between shards and those that wait to be sold again; it is -1 for a SKU
+    that is not in the sale. ``releases`` counts the orders that gave units back."""
 
     left: int
     releases: int
@@ -78,8 +79,11 @@ class StockStore(Protocol):
         """The orders are durable: their reservations become sold units. A lost reservation is sold all the same."""
         ...
 
-    async def release(self, epoch: str, claims: Sequence[Claim]) -> int:
-        """Give the units of these orders back to the sale (reserved or sold alike). Returns how many orders did."""
+    async def release(self, epoch: str, claims: Sequence[Claim], *, now_ms: int) -> int:
+        """Give the units of these orders back to the sale (reserved or sold alike). Returns how many orders did.
+
+        Units that come back to a dry SKU are sold again only ``RESALE_PAUSE_MS`` later.
+        """
         ...
 
     async def expired(self, epoch: str, *, now_ms: int, limit: int) -> list[Claim]:
