@@ -72,6 +72,8 @@ bench: $(BENCH_STAMP) ## Measure beside the twins and write docs/benchmarks.md (
 
 rendered: $(STAMP) ## Write the help pages, the OpenAPI document and the pictures anew
 	$(BIN)/python -m saleops.cli.render
+	$(BIN)/python -m saleops.services.openapi > docs/api/openapi.json
+	$(BIN)/python docs/pictures/make.py help mistakes
 
 wheel: $(DEV_STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --quiet --wheel

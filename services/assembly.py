@@ -74,12 +74,6 @@ async def build(name: str, settings: ServiceSettings, stack: AsyncExitStack) -> 
     return create_shipping(book=book, broker=broker, identify=identify)
 
 
-def _openapi() -> bytes:
-    from saleops.services.openapi import openapi_json
-
-    return openapi_json()
-
-
 def _identify(settings: ServiceSettings) -> Callable[[Request], Identity]:
     from saleops.services.auth import Authenticator
 

@@ -1,7 +1,8 @@
 """A worker whose services answer with what they got: the runtime and the gateway under test, nothing else.
 
-Behaves as asked in the query: ``slow=SECONDS`` answers late, ``block=SECONDS`` stops the event loop, ``die=1`` ends the
-process in the middle of the request, ``die=FILE`` does so unless FILE exists (and makes it).
+Behaves as asked in the query (of a GET) or the header X-Ask: ``slow=SECONDS`` answers late, ``block=SECONDS`` stops
+the event loop, ``die=1`` ends the process in the middle of the request, ``die=FILE`` does so unless FILE exists
+(and makes it).
 """
 
 import asyncio
@@ -29,7 +30,8 @@ async def build_echo(name: str, settings: ServiceSettings, stack: AsyncExitStack
         raise StoreUnavailable("redis://nowhere does not answer", hint="Start it.")
 
     async def echo(request: Request) -> Response:
-        query = {key: values[0] for key, values in parse_qs(request.query).items()}
+        asked = request.query or request.headers.get("x-ask", "")
+        query = {key: values[0] for key, values in parse_qs(asked).items()}
         mark = query.get("die")
         if mark and not Path(mark).exists():
             if mark != "1":

@@ -6,6 +6,7 @@ test compares them; ``rehearse`` is a real rehearsal and takes a minute.
 """
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -72,7 +73,14 @@ def screen_of(command: Sequence[str], *, folder: Path = ROOT, errors_too: bool =
     keyboard, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 60, COLUMNS, 0, 0))
     neutral = {key: value for key, value in os.environ.items() if not key.startswith("SALEOPS_")}
-    neutral |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "COLORTERM": ""}
+    for variable in ("NO_COLOR", "FORCE_COLOR", "LC_ALL"):
+        neutral.pop(variable, None)
+    neutral |= {
+        "TERM": "xterm-256color",
+        "COLUMNS": str(COLUMNS),
+        "COLORTERM": "",
+        "LANG": "C.UTF-8",
+    }
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -96,7 +104,14 @@ def screen_of(command: Sequence[str], *, folder: Path = ROOT, errors_too: bool =
 
 def svg_of(text: str, *, name: str, command: str) -> str:
     """``text``, with its escape codes, under the line that was typed."""
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(
+        record=True,
+        width=COLUMNS,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        _environ={},
+    )
     console.print(Text(f"$ {command}", style="bold green"))
     console.print(Text.from_ansi(text.rstrip("\n")))
     console.print()  # rich forgets the clip path of the last line

@@ -40,9 +40,9 @@ ANSWER_MAX = 8 * 1024 * 1024
 RETRY_FOR_S = 3.0
 """How long a request waits for a worker to come back: a restart takes about a second on an idle machine."""
 
-BREAKS_MAX = 1
-"""Connections a request may see break under it before it is given up: it may be the one that kills workers. (For GET and
-the like aiohttp itself opens one more connection in each attempt.)"""
+BREAKS_MAX = 2
+"""Connections a request may see break under it before it is given up: it may be the one that kills workers. Not 1: a
+worker that is dying may still accept. (For GET and the like aiohttp itself opens one more in each attempt.)"""
 
 WAITING_MAX = 1024
 """Requests that wait for a service to come back; the others hear 503 at once, so that waiting cannot eat the memory."""
@@ -124,7 +124,7 @@ class Gateway(Service):
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         self.in_flight += 1
         try:
-            response = await self._handle(scope, protocol)
+            response = await self._respond(scope, protocol)
             counts = self.requests_total
             counts[response.status] = counts.get(response.status, 0) + 1
             if scope.method == "HEAD" or not response.body:
@@ -134,7 +134,7 @@ class Gateway(Service):
         finally:
             self.in_flight -= 1
 
-    async def _handle(self, scope: Any, protocol: Any) -> Response:
+    async def _respond(self, scope: Any, protocol: Any) -> Response:
         path = scope.path
         service = route_of(path)
         if service is None:

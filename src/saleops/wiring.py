@@ -3,29 +3,34 @@
 Every function imports its adapter when it is called, so a command pays only for the clients it uses.
 """
 
+from __future__ import (
+    annotations,  # the ports are named, not loaded: every command passes through here
+)
+
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saleops.config.settings import JwtSettings
 from saleops.errors import ConfigError, StoreUnavailable
-from saleops.ports.broker import Broker
-from saleops.ports.cache import PageCache
-from saleops.ports.engines import EngineUrls, ServeState
-from saleops.ports.load import LoadRunner
-from saleops.ports.orders import OrderBook
-from saleops.ports.payments import PaymentProvider
-from saleops.ports.processes import Engine, Workers
-from saleops.ports.stock import StockStore
-from saleops.ports.tokens import TokenVerifier
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+
     from saleops.adapters.book_payments import BookRunner
     from saleops.adapters.file_state import Owner
     from saleops.config.sale import Engines
+    from saleops.config.settings import JwtSettings
+    from saleops.ports.broker import Broker
+    from saleops.ports.cache import PageCache
+    from saleops.ports.engines import EngineUrls, ServeState
+    from saleops.ports.load import LoadRunner
+    from saleops.ports.orders import OrderBook
+    from saleops.ports.payments import PaymentProvider
+    from saleops.ports.processes import Engine, Workers
+    from saleops.ports.stock import StockStore
+    from saleops.ports.tokens import TokenVerifier
 
 
 @asynccontextmanager
@@ -95,7 +100,7 @@ def open_order_book(database_url: str) -> Iterator[OrderBook]:
         book.close()
 
 
-def payment_provider(runner: "BookRunner") -> PaymentProvider:
+def payment_provider(runner: BookRunner) -> PaymentProvider:
     """The bundled payment provider, its ledger in the orders database that ``runner``'s thread owns."""
     from saleops.adapters.book_payments import BookPayments
 
@@ -144,7 +149,7 @@ def own_state(
     redis: str | None = None,
     database: str | None = None,
     broker: str | None = None,
-    engines: "Engines | None" = None,
+    engines: Engines | None = None,
     state_dir: Path = STATE_DIR,
     command: str = "serve",
 ) -> Iterator[OwnedState]:
@@ -166,7 +171,7 @@ def open_engines(
     redis: str | None = None,
     database: str | None = None,
     broker: str | None = None,
-    engines: "Engines | None" = None,
+    engines: Engines | None = None,
     state_dir: Path = STATE_DIR,
     command: str = "a command",
 ) -> Iterator[EngineUrls]:
@@ -210,7 +215,7 @@ def nothing_there(
     redis: str | None = None,
     database: str | None = None,
     broker: str | None = None,
-    engines: "Engines | None" = None,
+    engines: Engines | None = None,
     state_dir: Path = STATE_DIR,
 ) -> bool:
     """Whether ``open_engines`` would start empty embedded engines: then a dry run need not start them."""
@@ -238,7 +243,7 @@ def named_engines(
     redis: str | None = None,
     database: str | None = None,
     broker: str | None = None,
-    engines: "Engines | None" = None,
+    engines: Engines | None = None,
 ) -> dict[str, tuple[str, str]]:
     """name -> (URL, origin) of the engines that flags, environment and sale file name. Raises ConfigError."""
     return _given_urls(redis, database, broker, engines)
@@ -281,7 +286,7 @@ def valkey_version() -> str:
     return binary_version()
 
 
-def state_owner(path: Path) -> "Owner | None":
+def state_owner(path: Path) -> Owner | None:
     """The process that owns the state directory ``path``; None when nobody does, or there is none."""
     from saleops.adapters.file_state import owner_of
 
@@ -324,7 +329,7 @@ def dev_token(secret: str, buyer: str, *, ttl_s: int, settings: JwtSettings) -> 
 
 
 def _given_urls(
-    redis: str | None, database: str | None, broker: str | None, engines: "Engines | None"
+    redis: str | None, database: str | None, broker: str | None, engines: Engines | None
 ) -> dict[str, tuple[str, str]]:
     """name -> (URL, origin) for what somebody named; the broker follows the Redis it was not told apart from."""
     given: dict[str, tuple[str, str]] = {}
@@ -388,6 +393,8 @@ def _embed_the_rest(path: Path, given: dict[str, tuple[str, str]]) -> OwnedState
 
 
 def _urls_of(given: dict[str, tuple[str, str]], *, embedded: bool) -> EngineUrls:
+    from saleops.ports.engines import EngineUrls
+
     return EngineUrls(
         redis_url=given["redis"][0],
         database_url=given["database"][0],

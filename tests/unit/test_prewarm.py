@@ -289,7 +289,7 @@ def test_pages_that_expire_before_the_sale_opens_are_warned_of() -> None:
     prewarm(shelf_of(3), MemoryPageCache(clock), clock, events=events, opens_ms=clock.ms + 300_000)
 
     (warned,) = [one for one in events if isinstance(one, Warned)]
-    assert "expire 60 s before the sale opens" in warned.message
+    assert "opens 60 s after the first of these pages expire" in warned.message
 
 
 @pytest.mark.parametrize(("sale", "complete"), [("nowhere", True), ("drop", False)])

@@ -23,6 +23,7 @@ from saleops.cli.engine_options import (
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.errors import GateFailed
 from saleops.operations.rehearse import (
+    REHEARSAL_SUFFIX,
     RehearsePlan,
     RehearseReport,
     Stage,
@@ -103,7 +104,9 @@ def rehearse(
         failed = [check.name for check in report.checks if check.decides and not check.ok]
         raise GateFailed(
             f"NO-GO: not so: {'; '.join(failed)}",
-            hint=f"Its data and logs are kept: `saleops reconcile {sale_file} --state-dir {folder}`",
+            hint=f"Its data and logs are kept: `saleops reconcile {sale_file} --state-dir {folder}`"
+            if report.ledger.sale == sale.name
+            else f"It sold as {report.ledger.sale} on the engines you named; its logs are in {folder}.",
         )
 
 
@@ -128,6 +131,8 @@ async def _play(
     from saleops.operations.serve import running_engine
 
     observe = context.screen.observe
+    if set(state.urls.origins.values()) != {"embedded"}:
+        sale = sale.model_copy(update={"name": sale.name + REHEARSAL_SUFFIX})
     async with AsyncExitStack() as stack:
         if state.engine is not None:
             await stack.enter_async_context(running_engine(state.engine, observe=observe))

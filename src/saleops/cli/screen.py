@@ -9,14 +9,12 @@ everything that goes to people.
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from saleops import __version__
 from saleops.cli.documents import document_of
-from saleops.cli.progress import Bars, Display, Lines, Nothing, Stream
 from saleops.cli.sheets import Sheet, as_rich, draw, lines_of
 from saleops.cli.terminal import (
     OutputClosed,
@@ -28,6 +26,9 @@ from saleops.cli.terminal import (
 from saleops.cli.words import masked, sentence
 from saleops.errors import ConfigError, Refused
 from saleops.events import Event
+
+if TYPE_CHECKING:
+    from saleops.cli.progress import Display, Stream
 
 __all__ = ["Screen", "Sheet", "as_rich"]
 
@@ -132,6 +133,8 @@ class Screen:
         """Show ``event``: on stderr for people, and in the stream of ``-o ndjson``. An Observer."""
         if self.output == "ndjson":
             if self._events is None:
+                from saleops.cli.progress import Stream
+
                 self._events = Stream(self._emit)
             self._events(event)
         if self._display is None:
@@ -143,7 +146,10 @@ class Screen:
         if self.output == "ndjson":
             self._emit(dict(record))
 
-    def _choose_display(self) -> Display:
+    def _choose_display(self) -> "Display":
+        # Loaded when there is something to show: many commands have nothing to tell but their result.
+        from saleops.cli.progress import Bars, Lines, Nothing
+
         people = is_interactive(self.stderr, self._environ)
         if self.quiet or (self.output == "ndjson" and (not people or self._stdout_is_people())):
             return Nothing()  # in ndjson the events themselves are the news
@@ -181,8 +187,9 @@ class Screen:
         """Say a sentence on stderr; not under ``-q``."""
         if self.quiet:
             return
-        if isinstance(self._display, Bars):
-            self._display.say(sentence(text))
+        say = getattr(self._display, "say", None)  # bars must be lifted out of the way first
+        if say is not None:
+            say(sentence(text))
         else:
             self._say(f"{sentence(text)}\n")
 
@@ -284,6 +291,8 @@ def _replace_file(path: Path, text: str) -> None:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
             return
+        import tempfile
+
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -98,7 +98,13 @@ def _run(
     import asyncio
 
     from saleops.operations.seed import apply_seed, plan_seed
-    from saleops.wiring import open_order_book, open_stock_store, prepare_engines
+    from saleops.wiring import (
+        open_broker,
+        open_order_book,
+        open_page_cache,
+        open_stock_store,
+        prepare_engines,
+    )
 
     async def body() -> SeedPlan | SeedReport:
         await prepare_engines(engines, sale=sale.name)
@@ -113,9 +119,18 @@ def _run(
                         f"Drop epoch {plan.replaces_epoch} of sale {sale.name} with all its counters and orders?",
                         yes=yes,
                     )
-                return await apply_seed(
-                    plan, items, book=book, stock=stock, observe=context.screen.observe
-                )
+                async with (
+                    open_broker(engines.broker_url, sale=sale.name) as broker,
+                    open_page_cache(engines.redis_url, sale=sale.name) as cache,
+                ):
+                    return await apply_seed(
+                        plan,
+                        items,
+                        book=book,
+                        stock=stock,
+                        forget=(broker, cache),
+                        observe=context.screen.observe,
+                    )
 
     return asyncio.run(body())
 

@@ -177,10 +177,12 @@ async def apply_prewarm(
     sample = _Sample(plan, seed, taken=earlier.sample if earlier else [])
     pages_end_ms = earlier.pages_end_ms if earlier else begun_ms + plan.ttl_low_ms
     if opens_ms > pages_end_ms:
+        early_s = (opens_ms - pages_end_ms) // 1000
+        early = f"{early_s} s" if early_s < 120 else f"{early_s // 60} min"
+        early = early if early_s < 7200 else f"{early_s // 3600} h"
         observe(
             Warned(
-                f"the first pages expire {(opens_ms - pages_end_ms) / 1000:.0f} s before the sale opens: "
-                "prewarm again later, or raise cache.ttl_s"
+                f"the sale's window opens {early} after the first of these pages expire: prewarm again shortly before"
             )
         )
     observe(Started(TASK, plan.products, "pages"))

@@ -12,7 +12,7 @@ version is refused unless its epoch is given as ``replace``.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -55,6 +55,12 @@ class ItemsSource(Protocol):
     def summary(self) -> Summary: ...
 
     def stream(self) -> Iterator[Item]: ...
+
+
+class Clearable(Protocol):
+    """A broker or a cache: what holds something of a sale beside its counters and orders."""
+
+    async def clear(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -184,9 +190,13 @@ async def apply_seed(
     *,
     book: OrderBook,
     stock: StockStore,
+    forget: Sequence[Clearable] = (),
     observe: Observer = silent,
 ) -> SeedReport:
-    """Do it. Stopped at any point, the same command goes on where it stopped."""
+    """Do it. Stopped at any point, the same command goes on where it stopped.
+
+    A replaced sale takes with it what ``forget`` holds of it: its messages and its pages.
+    """
     if plan.action == "nothing":
         observe(Finished("seed", f"{plan.items_count:,} SKUs are on sale already"))
         return SeedReport(
@@ -194,6 +204,9 @@ async def apply_seed(
         )
     started_s = time.perf_counter()
     if plan.action == "replace":
+        # The database last: as long as it names the old epoch, a command cut off here can be given again.
+        for holder in forget:
+            await holder.clear()
         await stock.clear()
         book.clear_sale(plan.sale)
     row = SaleRow(
