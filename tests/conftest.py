@@ -4,7 +4,6 @@ Servers start once a session (under pytest-xdist once a worker), on the first te
 is not installed fails the test where ``CI`` is set and skips it elsewhere, with the line that installs it.
 """
 
-import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -14,13 +13,6 @@ import pytest
 from servers import MariadbServer, RedisServer, ValkeyServer
 
 _numbers = count(1)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure() -> None:
-    # pytest-asyncio arrives with schemathesis. We do not use it (async tests call asyncio.run), so its
-    # question how to scope its fixtures must not become an error.
-    warnings.filterwarnings("ignore", message="(?s).*asyncio_default_fixture_loop_scope")
 
 
 @pytest.fixture(scope="session")
