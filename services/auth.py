@@ -24,12 +24,11 @@ class Authenticator:
     def identify(self, request: Request) -> Identity:
         """The buyer behind ``request``. Raises Refusal: 401 without a good token, 503 while new keys are fetched."""
         header: str = request.headers.get("authorization") or ""
-        if header.startswith("Bearer "):
-            token = header[7:]
+        if header[:7] == "Bearer ":
+            token = header[7:].strip(" ")
         else:
             scheme, _, token = header.partition(" ")
-            token = token if scheme.lower() == "bearer" else ""
-        token = token.strip(" ")
+            token = token.strip(" ") if scheme.lower() == "bearer" else ""
         try:
             if not token:
                 raise TokenRefused("no bearer token")

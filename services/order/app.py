@@ -104,6 +104,7 @@ class OrderApi:
         self._glance = msgspec.json.Decoder(Glance).decode
         self._cart_decoder: msgspec.json.Decoder[Cart] = msgspec.json.Decoder(Cart)
         self._refusals = _refusals()
+        self._sold_out = self._refusals[Placed.SOLD_OUT]
         self._no_key = problem(
             400,
             "idempotency-key",
@@ -118,7 +119,7 @@ class OrderApi:
         buyer = self.identify(request).buyer
         # Asked first: it is most of a flash sale's traffic, and it costs neither Redis nor the database anything.
         if self.board.entries and self._sold_out_at_once(buyer, request.body):
-            return self._refusals[Placed.SOLD_OUT]
+            return self._sold_out
         key = request.headers.get("idempotency-key")
         if key is None or not _KEY.fullmatch(key):
             return self._no_key
@@ -142,12 +143,12 @@ class OrderApi:
             glance = self._glance(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False  # the full check will say what is wrong with it
-        if glance.units < 1 or not self.board.refuses(
-            buyer, glance.sku, glance.units, now_s=time.monotonic()
+        if glance.units > 0 and self.board.refuses(
+            buyer, glance.sku, glance.units, time.monotonic()
         ):
-            return False
-        self.sold_out_at_once += 1
-        return True
+            self.sold_out_at_once += 1
+            return True
+        return False
 
     def _check_window(self) -> None:
         now_ms = self.clock.now_ms()

@@ -36,6 +36,9 @@ from saleops.services.order.soldout import SoldOutBoard
 log = logging.getLogger("saleops.order")
 
 
+CONFIRM_AFTER_S = 0.02
+
+
 class Placed(Enum):
     """How a wish to order ends."""
 
@@ -131,6 +134,7 @@ class GroupCommit:
         self._on_way: dict[str, _Waiting] = {}
         self._wake = asyncio.Event()
         self._to_commit: asyncio.Queue[_Batch] = asyncio.Queue(maxsize=1)
+        self._to_confirm: list[Claim] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._later: set[asyncio.Task[None]] = set()
         self.counts: dict[str, int] = {placed.value: 0 for placed in Placed}
@@ -416,12 +420,18 @@ class GroupCommit:
         finally:
             for waiting, order in zip(batch.members, orders, strict=True):
                 waiting.end(Placed.CREATED, order)
+        if not self._to_confirm:
+            self._soon(self._confirm())
+        self._to_confirm += [waiting.wish.claim for waiting in batch.members]
+
+    async def _confirm(self) -> None:
+        """Tell the stock store of several commits at once: nobody waits for it, and few large calls cost it less."""
+        await self._clock.sleep(CONFIRM_AFTER_S)
+        claims, self._to_confirm = self._to_confirm, []
         try:
-            await self._stock.confirm(
-                self._epoch(), [waiting.wish.claim for waiting in batch.members]
-            )
+            await self._stock.confirm(self._epoch(), claims)
         except StoreUnavailable as error:
-            log.warning("the expiry sweep will confirm %s: %s", batch.tx_id, error.message)
+            log.warning("the expiry sweep will confirm %d orders: %s", len(claims), error.message)
 
     async def _rollback(self, half: Half) -> None:
         try:

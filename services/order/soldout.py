@@ -47,7 +47,7 @@ class SoldOutBoard:
         elif len(self.entries) < SKUS_MAX:
             self.entries[sku] = Entry(left)
 
-    def refuses(self, buyer: str, sku: str, units: int, *, now_s: float) -> bool:
+    def refuses(self, buyer: str, sku: str, units: int, now_s: float) -> bool:
         """Whether ``buyer`` can be told "sold out" at once. ``now_s`` is monotonic."""
         entry = self.entries.get(sku)
         return (

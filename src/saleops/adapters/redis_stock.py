@@ -234,7 +234,7 @@ class RedisStockStore:
 
     async def begin_seed(self, epoch: str, version: str) -> None:
         calls = [
-            self._call("begin", partition, "meta", epoch, version)
+            self._call("begin", partition, "meta units", epoch, version)
             for partition in range(PARTITIONS)
         ]
         await self._run(calls, "beginning to seed")
@@ -475,6 +475,8 @@ class RedisStockStore:
             rows: dict[str, list[int]] = {}  # seeded, left, reserved, sold
             async for field, value in self._scan(self._key(partition, "units")):
                 kind, sku = field[0], field[1:]
+                if kind == "#":
+                    continue
                 row = rows.setdefault(sku, [0, _UNTOUCHED, 0, 0])
                 if kind == "I":
                     row[0] = int(value.split(" ")[1])
