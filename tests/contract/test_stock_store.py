@@ -494,7 +494,7 @@ def test_a_loan_cut_in_two_by_a_crash_is_finished_later(valkey_url: str) -> None
         await put_on_sale(store, 32, shards=2)
         donor, home = partition_of(SKU, 0), partition_of(SKU, 1)
         lend = store._call("lend", donor, "meta units lent", EPOCH, "t1", SKU, 4, home, T0)
-        assert await store._run([lend, lend], "lending") == [8, 8]  # sent twice, lent once
+        assert await store._server.run([lend, lend], "lending") == [8, 8]  # sent twice, lent once
         assert await counts(store) == (24, 0, 0, 8)
 
         young = await store.settle_transfers(EPOCH, older_than_ms=5000, now_ms=T0 + 4999)
@@ -513,7 +513,7 @@ def test_a_server_that_forgets_its_scripts_mid_sale_costs_nothing(any_redis_url:
         await put_on_sale(store, 500)
         verdicts: list[int] = []
         for _ in range(10):
-            await store._client.script_flush()
+            await store._server._client.script_flush()
             verdicts += await reserve(store, *[claim() for _ in range(10)])
 
         assert verdicts == [Verdict.RESERVED] * 100
@@ -528,7 +528,7 @@ def test_a_reply_lost_after_the_act_never_deducts_twice(any_redis_url: str) -> N
     async def scenario(store: StockStore) -> None:
         assert isinstance(store, RedisStockStore)
         rng = random.Random(3)
-        send, dropped = store._send, 0
+        send, dropped = store._server._send, 0
 
         async def lossy(calls: object) -> list[object]:
             nonlocal dropped
@@ -538,7 +538,7 @@ def test_a_reply_lost_after_the_act_never_deducts_twice(any_redis_url: str) -> N
                 raise ConnectionResetError("the reply was lost")
             return replies
 
-        store._send = lossy  # type: ignore[assignment,method-assign]
+        store._server._send = lossy  # type: ignore[assignment,method-assign]
         await put_on_sale(store, 1000)
         orders = [claim() for _ in range(300)]
         for at in range(0, 300, 3):
@@ -556,7 +556,7 @@ def test_partitions_restored_from_different_moments_are_noticed(valkey_url: str)
     async def scenario(store: StockStore) -> None:
         assert isinstance(store, RedisStockStore)
         await put_on_sale(store, 5)
-        await store._client.hset(store._key(3, "meta"), "epoch", "e0")
+        await store._server._client.hset(store._key(3, "meta"), "epoch", "e0")
 
         with pytest.raises(StaleEpoch):
             await store.seed_state()

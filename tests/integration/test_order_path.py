@@ -250,9 +250,9 @@ def test_after_sold_out_nobody_is_asked_and_a_winner_still_hears_of_their_order(
             return "sold_out_at_once_total 0" not in api.metrics_text()
 
         await until(answered_at_once)
-        before = (await desk.stock._client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        before = (await desk.stock._server._client.info("commandstats"))["cmdstat_evalsha"]["calls"]
         refused = [await desk.order(f"l{i}", "k", "hot") for i in range(200)]
-        after = (await desk.stock._client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        after = (await desk.stock._server._client.info("commandstats"))["cmdstat_evalsha"]["calls"]
 
         assert {answer.status for answer in refused} == {409}
         assert after - before < 20  # upkeep alone; 200 requests cost nothing

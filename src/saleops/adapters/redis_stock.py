@@ -1,23 +1,16 @@
 """The stock store on Redis, Valkey or Tair: Lua scripts under one hash tag a partition.
 
-A batch of claims becomes one script call per partition, all calls of a batch travel in one pipeline. Scripts are
-safe to send twice, so a lost connection or a lost reply is answered by sending the same batch again (bounded,
-with jitter); a server that forgot its scripts gets them again and only the calls it refused are repeated.
+A batch of claims becomes one script call per partition; all calls of a batch travel together (stock_server.py).
 """
 
-import asyncio
-import random
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cache
-from hashlib import sha1
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from saleops.adapters.redis_wire import exchange, pack
+from saleops.adapters.stock_server import Call, StockServer, call_of
 from saleops.domain.stock import (
     PARTITIONS,
     RESALE_PAUSE_MS,
@@ -29,29 +22,12 @@ from saleops.domain.stock import (
     partition_of,
     shard_of,
 )
-from saleops.errors import Refused, StoreUnavailable
-from saleops.ports.engines import mask_url
 from saleops.ports.stock import SeedRow, SeedState, StaleEpoch, UnitsLeft
-from saleops.resources import read_lua
 
 _BATCH = 1000  # the scripts' own bound
-_TRIES = 5
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 _unpack_counts = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, int, int]]).decode
-_SCRIPTS = (
-    "begin",
-    "seed",
-    "open",
-    "reserve",
-    "confirm",
-    "release",
-    "expired",
-    "count",
-    "lend",
-    "borrow",
-    "settle",
-)
 _STATES = {"R": "reserved", "S": "sold", "X": "released"}
 
 
@@ -59,67 +35,25 @@ _UNTOUCHED = -(2**60)  # no counter of what is left yet: all of it is
 _UNANSWERED = Answer(Verdict.NOT_SEEDED, 0, 0)
 
 
-class _Script:
-    """One Lua file with the sum a server knows it by."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.text = read_lua(f"stock/{name}")
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-class _Call(msgspec.Struct, frozen=True):
-    """An EVALSHA, ready to be packed."""
-
-    script: _Script
-    parts: tuple[bytes, ...]
-
-
-def _call_of(script: _Script, keys: Sequence[bytes], args: Sequence[str | int | bytes]) -> _Call:
-    encoded = [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
-    return _Call(script, (b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *encoded))
-
-
 class RedisStockStore:
     """One sale's counters. Made with ``from_url``; ``close`` gives its connections back."""
 
-    def __init__(self, client: Any, *, sale: str, place: str, timeout_s: float) -> None:
-        self._client = client  # a redis.asyncio.Redis, whose commands are not typed
-        self._place = place
-        self._timeout_s = timeout_s
+    def __init__(self, server: StockServer, *, sale: str) -> None:
+        self._server = server
         self._sale = sale
         self._hot: dict[str, int] | None = None
         self._keys = cache(self._name_keys)  # a few per partition, asked for with every batch
-        self._scripts = {name: _Script(name) for name in _SCRIPTS}
 
     @classmethod
     def from_url(cls, url: str, *, sale: str, timeout_s: float = 5.0) -> "RedisStockStore":
-        client = Redis.from_url(
-            url,
-            # Our own timeout around each call is the only one: the client's would go through asyncio.wait_for, which
-            # on Python 3.11 can swallow a cancellation.
-            socket_timeout=None,
-            socket_connect_timeout=timeout_s,
-            max_connections=64,
-            retry=None,  # we know better than the client what may be sent twice
-        )
-        return cls(client, sale=sale, place=mask_url(url), timeout_s=timeout_s)
+        """No connection is made yet. Raises ConfigError for a URL that is not one of Redis."""
+        return cls(StockServer(url, timeout_s=timeout_s), sale=sale)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._server.close()
 
     async def ping(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._client.execute_command("PING")
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._silent("asking for life", error) from error
-
-    def _silent(self, doing: str, error: BaseException) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"{doing}: the stock store at {self._place} does not answer: {error or type(error).__name__}",
-            hint="Check that Redis runs there; the same request may be sent again.",
-        )
+        await self._server.ask("asking whether the stock store is there", "PING")
 
     # -- keys and calls ------------------------------------------------------------------------------------
 
@@ -136,8 +70,8 @@ class RedisStockStore:
     def _name_keys(self, partition: int, nouns: str) -> tuple[bytes, ...]:
         return tuple(self._key(partition, noun) for noun in nouns.split())
 
-    def _call(self, name: str, partition: int, nouns: str, *args: str | int | bytes) -> _Call:
-        return _call_of(self._scripts[name], self._keys(partition, nouns), args)
+    def _call(self, name: str, partition: int, nouns: str, *args: str | int | bytes) -> Call:
+        return call_of(name, self._keys(partition, nouns), args)
 
     def _claim_call(
         self,
@@ -146,7 +80,7 @@ class RedisStockStore:
         nouns: str,
         claims: Sequence[Claim],
         *args: str | int | bytes,
-    ) -> _Call:
+    ) -> Call:
         """A script over claims: each names its SKU's own key by its place among the keys."""
         places: dict[str, int] = {}
         rows = [
@@ -154,66 +88,14 @@ class RedisStockStore:
             for c in claims
         ]
         keys = [*self._keys(partition, nouns), *[self._held_key(partition, sku) for sku in places]]
-        return _call_of(self._scripts[name], keys, (*args, _pack(rows)))
-
-    async def _run(self, calls: Sequence[_Call], doing: str) -> list[Any]:
-        """Run all calls in one pipeline; every one of them may be sent twice. Raises what the store meant."""
-        results: list[Any] = [None] * len(calls)
-        waiting = list(range(len(calls)))
-        for attempt in range(_TRIES):
-            try:
-                replies = await self._send([calls[i] for i in waiting])
-            except (RedisError, OSError, TimeoutError) as error:
-                if attempt == _TRIES - 1:
-                    raise self._silent(doing, error) from error
-                await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
-                continue
-            again = []
-            for i, reply in zip(waiting, replies, strict=True):
-                if isinstance(reply, NoScriptError):
-                    again.append(i)
-                elif isinstance(reply, BaseException):
-                    raise _meant(reply, doing)
-                else:
-                    results[i] = reply
-            if not again:
-                return results
-            await self._load({calls[i].script.name: calls[i].script for i in again})
-            waiting = again
-        raise StoreUnavailable(
-            f"{doing}: the stock store forgets its scripts as fast as they are loaded"
-        )
-
-    async def _send(self, calls: Sequence[_Call]) -> list[Any]:
-        packed = b"".join([pack(call.parts) for call in calls])
-        return await exchange(self._client, packed, len(calls), timeout_s=self._timeout_s)
-
-    async def _load(self, scripts: Mapping[str, _Script]) -> None:
-        try:
-            for script in scripts.values():
-                async with asyncio.timeout(self._timeout_s):
-                    await self._client.execute_command("SCRIPT LOAD", script.text)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._silent("loading scripts", error) from error
-
-    async def _ask(self, doing: str, *command: Any) -> Any:
-        """A plain command that may be sent twice."""
-        for attempt in range(_TRIES):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    return await self._client.execute_command(*command)
-            except (RedisError, OSError, TimeoutError) as error:
-                if attempt == _TRIES - 1 or isinstance(error, ResponseError):
-                    raise self._silent(doing, error) from error
-                await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return call_of(name, keys, (*args, _pack(rows)))
 
     # -- seeding -------------------------------------------------------------------------------------------
 
     async def seed_state(self) -> SeedState:
         states = set()
         for partition in range(PARTITIONS):
-            found = await self._ask(
+            found = await self._server.ask(
                 "reading the seed state",
                 "HMGET",
                 self._key(partition, "meta"),
@@ -237,7 +119,7 @@ class RedisStockStore:
             self._call("begin", partition, "meta units", epoch, version)
             for partition in range(PARTITIONS)
         ]
-        await self._run(calls, "beginning to seed")
+        await self._server.run(calls, "beginning to seed")
 
     async def seed(self, epoch: str, partition: int, rows: Sequence[SeedRow]) -> int:
         flat: list[Any] = []
@@ -247,14 +129,14 @@ class RedisStockStore:
             self._call("seed", partition, "meta units", epoch, _pack(flat[at : at + _BATCH * 2]))
             for at in range(0, len(flat), _BATCH * 2)
         ]
-        return sum(await self._run(calls, "seeding")) if calls else 0
+        return sum(await self._server.run(calls, "seeding")) if calls else 0
 
     async def finish_seed(self, epoch: str, hot: Mapping[str, int]) -> None:
         if hot:
             fields = [str(text) for pair in hot.items() for text in pair]
-            await self._ask("writing the split SKUs", "HSET", self._hot_key, *fields)
+            await self._server.ask("writing the split SKUs", "HSET", self._hot_key, *fields)
         calls = [self._call("open", partition, "meta", epoch) for partition in range(PARTITIONS)]
-        await self._run(calls, "opening the sale")
+        await self._server.run(calls, "opening the sale")
         self._hot = dict(hot)
 
     async def clear(self) -> None:
@@ -263,14 +145,14 @@ class RedisStockStore:
             counters = self._scan(self._key(partition, "units"))
             skus = {field[1:] async for field, _ in counters if field[0] in "RSG"}
             for sku in skus:
-                await self._ask("clearing", "UNLINK", self._held_key(partition, sku))
-            await self._ask("clearing", "UNLINK", *self._keys(partition, nouns))
-        await self._ask("clearing", "UNLINK", self._hot_key)
+                await self._server.ask("clearing", "UNLINK", self._held_key(partition, sku))
+            await self._server.ask("clearing", "UNLINK", *self._keys(partition, nouns))
+        await self._server.ask("clearing", "UNLINK", self._hot_key)
         self._hot = None
 
     async def _shards(self) -> dict[str, int]:
         if self._hot is None:
-            found = await self._ask("reading the split SKUs", "HGETALL", self._hot_key)
+            found = await self._server.ask("reading the split SKUs", "HGETALL", self._hot_key)
             pairs = (
                 found.items()
                 if isinstance(found, dict)
@@ -312,7 +194,7 @@ class RedisStockStore:
                 )
                 places.append(part)
         try:
-            replies = await self._run(calls, "reserving") if calls else []
+            replies = await self._server.run(calls, "reserving") if calls else []
         except StaleEpoch:
             self._hot = None
             raise
@@ -351,7 +233,7 @@ class RedisStockStore:
             call = self._claim_call(
                 "reserve", home, "meta units due buyers", [claim], epoch, expires_ms, now_ms
             )
-            [reply] = await self._run([call], "reserving")
+            [reply] = await self._server.run([call], "reserving")
             [answer] = _unpack_answers(reply)
             if answer.verdict != Verdict.SOLD_OUT:
                 return answer
@@ -361,7 +243,7 @@ class RedisStockStore:
         partitions = [partition_of(sku, shard) for shard in range(shards)]
         blob = _pack([sku])
         calls = [self._call("count", p, "meta units", epoch, blob) for p in partitions]
-        replies = await self._run(calls, "counting")
+        replies = await self._server.run(calls, "counting")
         return {
             p: _unpack_counts(reply)[0][1] for p, reply in zip(partitions, replies, strict=True)
         }
@@ -373,7 +255,7 @@ class RedisStockStore:
         lend = self._call(
             "lend", donor, "meta units lent", epoch, transfer, sku, wanted, home, now_ms
         )
-        [given] = await self._run([lend], "lending")
+        [given] = await self._server.run([lend], "lending")
         if given:
             await self._arrive(epoch, transfer, sku, donor, home, given)
 
@@ -381,9 +263,9 @@ class RedisStockStore:
         self, epoch: str, transfer: str, sku: str, donor: int, home: int, units: int
     ) -> None:
         borrow = self._call("borrow", home, "meta units borrowed", epoch, transfer, sku, units)
-        await self._run([borrow], "borrowing")
+        await self._server.run([borrow], "borrowing")
         # Settled only after the units arrived: a crash in between leaves the loan for settle_transfers.
-        await self._run([self._call("settle", donor, "units lent", transfer)], "settling")
+        await self._server.run([self._call("settle", donor, "units lent", transfer)], "settling")
 
     async def confirm(self, epoch: str, claims: Sequence[Claim]) -> None:
         await self._by_partition("confirm", "meta units due", claims, epoch)
@@ -402,7 +284,7 @@ class RedisStockStore:
             for at in range(0, len(positions), _BATCH):
                 part = [claims[i] for i in positions[at : at + _BATCH]]
                 calls.append(self._claim_call(name, partition, nouns, part, *args))
-        return sum(await self._run(calls, f"{name} of orders")) if calls else 0
+        return sum(await self._server.run(calls, f"{name} of orders")) if calls else 0
 
     async def expired(self, epoch: str, *, now_ms: int, limit: int) -> list[Claim]:
         calls = [
@@ -410,7 +292,7 @@ class RedisStockStore:
             for partition in range(PARTITIONS)
         ]
         claims: list[Claim] = []
-        for members in await self._run(calls, "looking for expired reservations"):
+        for members in await self._server.run(calls, "looking for expired reservations"):
             for member in members:
                 order_id, units, sku, buyer = member.decode().split(" ", 3)
                 claims.append(Claim(order_id, sku, buyer, int(units)))
@@ -430,7 +312,7 @@ class RedisStockStore:
                 calls.append(self._call("count", partition, "meta units", epoch, blob))
                 places.append(part)
         left, releases = [-1] * len(skus), [0] * len(skus)
-        replies = await self._run(calls, "counting") if calls else []
+        replies = await self._server.run(calls, "counting") if calls else []
         for part, reply in zip(places, replies, strict=True):
             for i, (total, units, _, _, given_back, in_transit) in zip(
                 part, _unpack_counts(reply), strict=True
@@ -462,7 +344,7 @@ class RedisStockStore:
         return finished
 
     async def _loans(self, partition: int) -> list[tuple[str, str]]:
-        found = await self._ask("reading loans", "HGETALL", self._key(partition, "lent"))
+        found = await self._server.ask("reading loans", "HGETALL", self._key(partition, "lent"))
         return _pairs(found)
 
     # -- the ledger ----------------------------------------------------------------------------------------
@@ -500,7 +382,7 @@ class RedisStockStore:
             for transfer, text in await self._loans(partition):
                 lent, _, home, sku = text.split(" ", 3)
                 key = self._key(int(home), "borrowed")
-                if not await self._ask("reading loans", "HEXISTS", key, transfer):
+                if not await self._server.ask("reading loans", "HEXISTS", key, transfer):
                     units[sku] = units.get(sku, 0) + int(lent)
         return units
 
@@ -521,7 +403,7 @@ class RedisStockStore:
         """The fields of a hash; one may come twice."""
         cursor = 0
         while True:
-            cursor, found = await self._ask("reading", "HSCAN", key, cursor, "COUNT", 2000)
+            cursor, found = await self._server.ask("reading", "HSCAN", key, cursor, "COUNT", 2000)
             for pair in _pairs(found):
                 yield pair
             if not int(cursor):
@@ -537,22 +419,3 @@ def _pairs(found: Any) -> list[tuple[str, str]]:
     """The fields of a hash reply, which is a dict or a flat list by the protocol's version."""
     pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
     return [(field.decode(), value.decode()) for field, value in pairs]
-
-
-def _meant(error: BaseException, doing: str) -> Exception:
-    """What a script's error reply means to us."""
-    text = str(error)
-    if text.startswith(("STALE", "NOTOPEN")):
-        return StaleEpoch(
-            f"{doing}: the stock store is not on this sale's epoch ({text}); nothing was changed",
-            hint="Run `saleops seed` for this sale, or `saleops reconcile` if the store was restored.",
-        )
-    if text.startswith("SEEDED"):
-        epoch = text.split(" ")[1]
-        return Refused(
-            f"the stock store holds a live sale already (epoch {epoch}); nothing was changed",
-            hint=f"To replace it pass --replace {epoch}.",
-        )
-    if text.startswith(("BADUNITS", "TOOMANY")):
-        return ValueError(f"{doing}: {text}")
-    return StoreUnavailable(f"{doing}: {text}")
