@@ -130,7 +130,7 @@ def wrk(
         "BENCH_SKUS": ",".join(skus),
         "BENCH_RUN": run,
     }
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency"]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", "--timeout", "10s"]
     done = subprocess.run(
         [*command, "-s", str(HERE / "orders.lua"), url],
         env=environment,
