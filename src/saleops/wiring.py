@@ -226,8 +226,8 @@ async def prepare_engines(urls: EngineUrls, *, sale: str) -> None:
     """Make sure that all three answer, and bring the database's schema up to date. Raises StoreUnavailable."""
     import asyncio
 
-    async with open_page_cache(urls.redis_url, sale=sale) as cache:
-        await cache.ping()
+    async with open_stock_store(urls.redis_url, sale=sale) as stock:
+        await stock.ping()
     async with open_broker(urls.broker_url, sale=sale) as broker:
         await broker.ping()
 

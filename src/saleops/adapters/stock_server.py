@@ -16,7 +16,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from saleops.adapters.redis_wire import exchange, pack
 from saleops.errors import ConfigError, Refused, StoreUnavailable
@@ -132,6 +132,11 @@ class StockServer:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _silent(self, doing: str, error: BaseException) -> StoreUnavailable:
+        if isinstance(error, AuthenticationError | ResponseError):
+            return StoreUnavailable(
+                f"{doing}: the stock store at {self._place} refuses us: {error}",
+                hint="Check user and password, and what they may do there.",
+            )
         return StoreUnavailable(
             f"{doing}: the stock store at {self._place} does not answer: {error or type(error).__name__}",
             hint="Check that Redis runs there; the same request may be sent again.",

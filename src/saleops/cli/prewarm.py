@@ -14,6 +14,8 @@ from saleops.cli.engine_options import (
     Redis,
     SaleFile,
     StateDir,
+    tell_engines,
+    warn_of_passwords,
 )
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.config.sale import Sale, load_sale
@@ -62,6 +64,7 @@ def cache(
     from saleops.wiring import open_engines, open_order_book
 
     context = context_of(ctx)
+    warn_of_passwords(context.screen, redis=redis, database=database)
     loaded = load_sale(sale)
     checkpoint = state_dir / f"prewarm-{loaded.name}.json"
     with (
@@ -74,6 +77,7 @@ def cache(
         ) as engines,
         open_order_book(engines.database_url) as book,
     ):
+        tell_engines(context.screen, engines)
         plan = plan_prewarm(
             book,
             sale=loaded.name,

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saleops.cli.context import Context, context_of
-from saleops.cli.engine_options import STATE_DIR, Broker, Database, Redis, SaleFile, StateDir
+from saleops.cli.engine_options import (
+    STATE_DIR,
+    Broker,
+    Database,
+    Redis,
+    SaleFile,
+    StateDir,
+    tell_engines,
+    warn_of_passwords,
+)
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.domain.ledger import BREAK_KINDS, Ledger
 from saleops.errors import ConfigError, GateFailed
@@ -44,6 +53,7 @@ def reconcile(
     from saleops.wiring import nothing_there, open_engines
 
     context = context_of(ctx)
+    warn_of_passwords(context.screen, redis=redis, database=database, broker=broker)
     sale = load_sale(sale_file)
     chosen: dict[str, Any] = {
         "redis": redis,
@@ -58,6 +68,7 @@ def reconcile(
             hint="Name the --state-dir of your `saleops serve`, or give --redis, --database and --broker.",
         )
     with open_engines(**chosen, command="reconcile") as engines:
+        tell_engines(context.screen, engines)
         ledger = _read(context, sale.name, engines, grace_ms=round(grace * 1000))
     context.screen.show(ledger)
     if not ledger.balanced:

@@ -19,6 +19,8 @@ from saleops.cli.engine_options import (
     Redis,
     SaleFile,
     StateDir,
+    tell_engines,
+    warn_of_passwords,
 )
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.errors import GateFailed
@@ -75,6 +77,7 @@ def rehearse(
     from saleops.config.sale import load_sale
 
     context = context_of(ctx)
+    warn_of_passwords(context.screen, redis=redis, database=database, broker=broker)
     sale = load_sale(sale_file)
     plan = plan_rehearsal(
         sale,
@@ -118,6 +121,7 @@ def _on_a_stage(
     with wiring.own_state(
         **urls, engines=sale.engines, state_dir=folder, command="rehearse"
     ) as state:
+        tell_engines(context.screen, state.urls)
         return asyncio.run(_play(context, sale, plan, state))
 
 

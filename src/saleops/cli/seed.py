@@ -14,6 +14,8 @@ from saleops.cli.engine_options import (
     SaleFile,
     StateDir,
     Yes,
+    tell_engines,
+    warn_of_passwords,
 )
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.operations.seed import SeedPlan, SeedReport
@@ -54,6 +56,7 @@ def seed(
     from saleops.wiring import nothing_there, open_engines
 
     context = context_of(ctx)
+    warn_of_passwords(context.screen, redis=redis, database=database, broker=broker)
     sale = load_sale(sale_file)
     chosen: dict[str, Any] = {
         "redis": redis,
@@ -67,6 +70,7 @@ def seed(
         return
     sale.items_source.summary()  # bad items are refused before an engine is started
     with open_engines(**chosen, command="seed") as engines:
+        tell_engines(context.screen, engines)
         shown = _run(context, sale, engines, replace=replace, dry_run=dry_run, yes=yes)
     context.screen.show(shown)
 
@@ -148,9 +152,10 @@ def _(plan: SeedPlan) -> Sheet:
         [
             ("sale", plan.sale),
             ("plan", acts[plan.action]),
-            ("SKUs", plan.items_count),
-            ("units", plan.units_count),
-            ("epoch", plan.epoch),
+            ("SKUs", f"{plan.items_count:,}"),
+            ("units", f"{plan.units_count:,}"),
+            # A new epoch is drawn when seeding begins: what a plan drew means nothing to anybody.
+            ("epoch", plan.epoch if plan.action in ("nothing", "resume") else plan.replaces_epoch),
             ("items version", plan.version),
         ],
     )
@@ -163,12 +168,20 @@ def _(report: SeedReport) -> Sheet:
         [
             ("sale", report.sale),
             ("result", "on sale" if report.changed else "no change: on sale already"),
-            ("SKUs", report.items_count),
-            ("units", report.units_count),
-            ("split SKUs", ", ".join(f"{k} x{n}" for k, n in sorted(report.hot_skus.items())[:8])),
-            ("new counters", report.new_counters),
-            ("new rows", report.new_rows),
-            ("SKUs/s", report.skus_per_s),
+            ("SKUs", f"{report.items_count:,}"),
+            ("units", f"{report.units_count:,}"),
+            *(_work(report) if report.changed else ()),
             ("epoch", report.epoch),
         ],
     )
+
+
+def _work(report: SeedReport) -> list[tuple[str, str]]:
+    split = [f"{sku} x{shards}" for sku, shards in sorted(report.hot_skus.items())]
+    shown = ", ".join(split[:8]) + (f" and {len(split) - 8} more" if len(split) > 8 else "")
+    return [
+        ("split SKUs", shown or "none"),
+        ("new counters", f"{report.new_counters:,}"),
+        ("new rows", f"{report.new_rows:,}"),
+        ("SKUs/s", f"{report.skus_per_s:,.0f}"),
+    ]
