@@ -9,6 +9,7 @@ from collections.abc import Mapping
 PROBLEMS: Mapping[str, str] = {
     "bad-gateway": "502. The service behind the gateway broke off before it had answered. A GET may be repeated; an order "
     "may be repeated with the same Idempotency-Key, and is placed once.",
+    "broken-off": "400. The connection ended before the whole body had come. Nothing was done; send it again.",
     "bug": "500. We made a mistake; it is in our log. An order may be repeated with the same Idempotency-Key, and is "
     "placed once.",
     "busy": "503. More requests than we can take at once. Nothing was done; come again after Retry-After seconds.",
@@ -20,6 +21,7 @@ PROBLEMS: Mapping[str, str] = {
     "invalid-body": "422. The body is JSON, but a field is missing, unknown or does not fit; detail says which.",
     "invalid-parameter": "400. A query parameter does not fit; detail says what does.",
     "key-reused": "422. This Idempotency-Key belongs to an order for something else. Use a new key for a new order.",
+    "length-required": "411. A body needs a Content-Length; chunked bodies are not taken. Nothing was done.",
     "method": "405. This path does not know the method; the header Allow lists those it knows.",
     "no-such-order": "404. There is no order with this id.",
     "no-such-page": "404. The path leads nowhere; /openapi.json lists those that lead somewhere.",

@@ -256,18 +256,9 @@ class Service:
         self.in_flight += 1
         try:
             headers, method = scope.headers, scope.method
-            body: bytes | None
-            if method in _BODILESS:
-                body = b""
-            else:
-                length = headers.get("content-length")
-                if length is None:
-                    # A chunked body has no length to refuse by: it is read piece by piece up to the limit.
-                    body = await _read_limited(protocol)
-                else:
-                    body = await protocol() if int(length) <= BODY_MAX else None
-            if body is None:
-                response = problem(413, "too-large", f"A body may have {BODY_MAX} bytes")
+            body = b"" if method in _BODILESS else await read_body(headers, protocol)
+            if isinstance(body, Response):
+                response = body
             else:
                 path = scope.path
                 query = scope.query_string if method == "GET" else ""
@@ -295,12 +286,24 @@ class Service:
 _BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
 
 
-async def _read_limited(protocol: Any) -> bytes | None:
-    parts: list[bytes] = []
-    size = 0
-    async for part in protocol:
-        size += len(part)
-        if size > BODY_MAX:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+async def read_body(headers: HeaderMap, protocol: Any) -> bytes | Response:
+    """The whole body, or the answer that refuses it.
+
+    A body has to say its length: the end of a chunked one cannot be told from its breaking off, and half an order
+    must not be placed.
+    """
+    length = headers.get("content-length")
+    if length is None:
+        if headers.get("transfer-encoding") is None:
+            return b""
+        return problem(411, "length-required", "Send the body with a Content-Length")
+    if not length.isdigit() or int(length) > BODY_MAX:
+        return problem(413, "too-large", f"A body may have {BODY_MAX} bytes")
+    try:
+        body: bytes = await protocol()
+    except Exception as error:  # noqa: BLE001  # the server's own error type says no more than its text
+        log.info("a body broke off: %s", error)
+        return problem(400, "broken-off", "The body broke off")
+    if len(body) != int(length):
+        return problem(400, "broken-off", "The body broke off")
+    return body

@@ -22,15 +22,14 @@ from yarl import URL
 from saleops.config.settings import ServiceSettings
 from saleops.services.limits import RateLimiter
 from saleops.services.web import (
-    BODY_MAX,
     Headers,
     Request,
     Response,
     Route,
     Service,
-    _read_limited,
     encode,
     problem,
+    read_body,
 )
 
 CONNECTIONS_MAX = 1024  # to one service; requests past it wait for a free one
@@ -156,17 +155,10 @@ class Gateway(Service):
                     headers=[("retry-after", str(int(wait_s) + 1))],
                 )
         headers = scope.headers
-        length = headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length) > BODY_MAX):
-            return _too_large()
-        body: bytes | None = b""
-        if length is not None:
-            body = await protocol() if length != "0" else b""
-        elif headers.get("transfer-encoding") is not None:
-            body = await _read_limited(protocol)
-            if body is None:
-                return _too_large()
-        return await self._forward(scope, service, base, address, body or b"")
+        body = await read_body(headers, protocol)
+        if isinstance(body, Response):
+            return body
+        return await self._forward(scope, service, base, address, body)
 
     async def _own_page(self, scope: Any, path: str) -> Response:
         slug = _SLUG.fullmatch(path)
@@ -354,10 +346,6 @@ def _limited_by(address: str) -> str:
     except ValueError:
         return address
     return str(mapped.ipv4_mapped or (int(mapped) >> 64))
-
-
-def _too_large() -> Response:
-    return problem(413, "too-large", f"A body may have {BODY_MAX} bytes")
 
 
 def _openapi_route(gateway: Gateway) -> Route:

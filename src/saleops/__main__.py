@@ -17,6 +17,10 @@ _HELP = ("help", "-h", "--help")
 
 def main() -> int:
     """Run the command line of this process. Returns the exit code."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            nowhere = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115  # stays
+            setattr(sys, name, nowhere)
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
         return _answer(f"saleops {__version__}\n")
@@ -65,6 +69,14 @@ def _answer(text: str) -> int:
         write_text(sys.stdout, text)
     except OutputClosed as closed:
         return int(str(closed.code))
+    except Exception as error:
+        code = getattr(
+            error, "exit_code", None
+        )  # one of saleops.errors, which is not loaded for a page
+        if code is None:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return int(code)
     return 0
 
 

@@ -18,6 +18,7 @@ from books import (
     sale,
 )
 from saleops.domain.ledger import BREAK_KINDS, Break
+from saleops.domain.ledger_builder import LedgerBuilder
 from saleops.domain.messages import OrderLine
 from saleops.domain.stock import Reservation, SkuCount
 
@@ -306,4 +307,39 @@ def test_of_two_orders_under_one_key_the_second_is_named_with_the_first() -> Non
 
 
 def test_every_kind_of_break_is_planted_by_a_test() -> None:
-    assert {kind for _, kind, _ in PLANTED} | {"oversold", "duplicate-order"} == set(BREAK_KINDS)
+    elsewhere = {"oversold", "duplicate-order", "epoch-differs"}
+    assert {kind for _, kind, _ in PLANTED} | elsewhere == set(BREAK_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("database", "store", "breaks"),
+    [
+        ("e1", "e1", 0),
+        ("e1", "", 0),  # an empty store: its lost units are named one by one
+        ("e1", "e2", 1),
+        ("e1", "e1 (incomplete)", 1),
+        ("e1", "several epochs", 1),
+    ],
+)
+def test_stores_that_hold_different_seedings_never_balance(
+    database: str, store: str, breaks: int
+) -> None:
+    builder = LedgerBuilder("drop", now_ms=0)
+    builder.epochs(database, store)
+    builder.seal()
+
+    ledger = builder.ledger()
+
+    assert ledger.breaks_by_kind["epoch-differs"] == breaks
+    assert ledger.balanced is not bool(breaks)
+
+
+def test_a_charge_in_an_unknown_state_is_named_and_pays_for_nothing() -> None:
+    builder = LedgerBuilder("drop", now_ms=0)
+    builder.seal()
+    builder.charge("o1", 100, "failed", "c1")
+
+    ledger = builder.ledger()
+
+    assert [(b.kind, b.id) for b in ledger.breaks] == [("unknown-state", "o1")]
+    assert ledger.charged_fen == 0

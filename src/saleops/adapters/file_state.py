@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from saleops.errors import ConfigError, Refused
+from saleops.errors import ConfigError, Refused, UpstreamError
 from saleops.ports.engines import ServeState
 
 try:
@@ -59,13 +59,27 @@ def open_state_dir(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """What the disk refuses is the folder's fault, not a bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise UpstreamError(
+            f"the state directory {path} cannot be written: {error.strerror}; nothing was started",
+            hint="Make room there, or name another one with --state-dir.",
+        ) from error
+
+
+@contextlib.contextmanager
 def lock_state_dir(path: Path, *, command: str) -> Iterator[None]:
     """Own ``path`` for the length of the block. Raises Refused, naming the owner, when somebody else does."""
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _writable(path):
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(handle, path)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, msgspec.json.encode(Owner(os.getpid(), command)), 0)
+        with _writable(path):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, msgspec.json.encode(Owner(os.getpid(), command)), 0)
         try:
             yield
         finally:

@@ -41,6 +41,8 @@ def fetch_jwks(url: str) -> bytes:
     """The body behind ``url``. Redirects are not followed. Raises UpstreamError."""
     import httpx
 
+    # It logs every URL it asks, with the password and the query in it.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     deadline = time.monotonic() + FETCH_LIMIT_S
     loopback = _is_loopback(urlsplit(url).hostname or "")
     parts: list[bytes] = []

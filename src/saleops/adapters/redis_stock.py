@@ -22,6 +22,7 @@ from saleops.domain.stock import (
     partition_of,
     shard_of,
 )
+from saleops.errors import StoreUnavailable
 from saleops.ports.stock import SeedRow, SeedState, StaleEpoch, UnitsLeft
 
 _BATCH = 1000  # the scripts' own bound
@@ -350,6 +351,13 @@ class RedisStockStore:
     # -- the ledger ----------------------------------------------------------------------------------------
 
     async def counts(self) -> AsyncIterator[SkuCount]:
+        try:
+            async for row in self._counts():
+                yield row
+        except (ValueError, IndexError) as error:
+            raise _unreadable("a counter", error) from error
+
+    async def _counts(self) -> AsyncIterator[SkuCount]:
         hot = await self._shards()
         split: dict[str, list[int]] = {}
         in_transit = await self._in_transit()
@@ -387,6 +395,13 @@ class RedisStockStore:
         return units
 
     async def reservations(self) -> AsyncIterator[Reservation]:
+        try:
+            async for row in self._reservations():
+                yield row
+        except (ValueError, KeyError) as error:
+            raise _unreadable("a reservation", error) from error
+
+    async def _reservations(self) -> AsyncIterator[Reservation]:
         for partition in range(PARTITIONS):
             # Whatever was ever held of a SKU left a counter behind; HSCAN may give a field twice, hence the set.
             counters = self._scan(self._key(partition, "units"))
@@ -408,6 +423,13 @@ class RedisStockStore:
                 yield pair
             if not int(cursor):
                 return
+
+
+def _unreadable(what: str, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the stock store holds {what} that nothing of ours has written: {error}",
+        hint="Somebody else writes to this Redis, or its memory is damaged: look for keys of stock:{SALE:*}.",
+    )
 
 
 def _count(sku: str, row: list[int], in_transit: dict[str, int]) -> SkuCount:

@@ -137,7 +137,7 @@ def main(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:  # the reader is gone or the disk is full: it was told where it mattered
             silence(stream)
     return code
 

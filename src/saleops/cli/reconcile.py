@@ -38,7 +38,10 @@ def reconcile(
     grace: Annotated[
         float,
         typer.Option(
-            min=0, metavar="SECONDS", help="What is younger than this may be on its way still."
+            min=0,
+            max=31_536_000,
+            metavar="SECONDS",
+            help="What is younger than this may be on its way still.",
         ),
     ] = 0.0,
 ) -> None:

@@ -18,7 +18,6 @@ from saleops.cli.engine_options import (
     DryRun,
     Redis,
     SaleFile,
-    StateDir,
     tell_engines,
     warn_of_passwords,
 )
@@ -40,6 +39,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+RehearsalsDir = Annotated[
+    Path,
+    typer.Option(
+        "--state-dir",
+        envvar="SALEOPS_STATE_DIR",
+        help="Where the rehearsal keeps its folder (rehearsals/TIME-PID); nothing that runs there is used.",
+    ),
+]
+
 
 @app.command()
 def rehearse(
@@ -58,7 +66,7 @@ def rehearse(
     order_workers: Annotated[
         int, typer.Option(min=1, max=16, help="Processes of the order service.")
     ] = 2,
-    state_dir: StateDir = STATE_DIR,
+    state_dir: RehearsalsDir = STATE_DIR,
     redis: Redis = None,
     database: Database = None,
     broker: Broker = None,

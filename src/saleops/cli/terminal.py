@@ -79,6 +79,11 @@ def write_text(stream: IO[str], text: str, environ: Mapping[str, str] = os.envir
     except BrokenPipeError:
         silence(stream)
         raise OutputClosed from None
+    except OSError as error:
+        from saleops.errors import UpstreamError  # late: nothing here may slow `saleops --version`
+
+        silence(stream)
+        raise UpstreamError(f"the output cannot be written: {error.strerror or error}") from error
 
 
 def silence(stream: IO[str]) -> None:

@@ -17,17 +17,17 @@ TOPICS: dict[str, str] = {
     "exit-codes": """\
 Exit codes of every command
 
-    0   done; for rehearse and reconcile: GO, the ledger balances
+    0   done; for rehearse, loadtest and reconcile: GO, the ledger balances
     1   a bug in saleops; its traceback is in the file that the message names
     2   bad input or usage: a flag, an argument, a file; nothing was touched
-    3   a verdict: it ran to its end and found findings, drift, missed
-        objectives or NO-GO
+    3   a verdict of rehearse, reconcile, loadtest, prewarm or doctor: it ran to
+        its end and found problems, missed objectives or NO-GO
     4   an outside system failed, refused us or timed out: Redis, the database,
-        the broker, the cloud
+        the broker
     5   refused as unsafe, or a confirmation is needed: the hint names the flag
   130   interrupted by Ctrl-C (SIGINT)
+  141   the reader of the pipe went away, as in `saleops ... | head`
   143   terminated (SIGTERM)
-  141   the reader of the output went away, as in `saleops ... | head`
 
 In scripts
 
@@ -41,21 +41,26 @@ Variables of saleops
 
   A flag wins over a variable, a variable over a file, a file over the default.
 
-  SALEOPS_OUTPUT    the same as --output: table, json, yaml or ndjson
-  SALEOPS_QUIET     1: the same as --quiet
-  SALEOPS_COLOR     the same as --color: auto, always or never
-  SALEOPS_DEBUG     1: the same as --debug
-  SALEOPS_YES       1: the same as --yes, for commands that ask
-  SALEOPS_ASCII     1: no box characters and no marks beyond ASCII
+  SALEOPS_REDIS_URL     the same as --redis: stock, pages, carts
+  SALEOPS_DATABASE_URL  the same as --database: orders
+  SALEOPS_BROKER_URL    the same as --broker: messages
+  SALEOPS_STATE_DIR     the same as --state-dir: data of embedded engines
+  SALEOPS_YES           1: the same as --yes, for commands that ask
 
-  What only one command reads is on its help page, beside the flag.
+  SALEOPS_OUTPUT        the same as --output: table, json, yaml or ndjson
+  SALEOPS_QUIET         1: the same as --quiet
+  SALEOPS_COLOR         the same as --color: auto, always or never
+  SALEOPS_DEBUG         1: the same as --debug
+  SALEOPS_ASCII         1: no box characters and no marks beyond ASCII
+  SALEOPS_LOG_LEVEL     of the services' logs: DEBUG, INFO (default), WARNING
 
 Variables of the terminal
 
   NO_COLOR          any text: no colour
   FORCE_COLOR       any text: colour in pipes too; NO_COLOR wins
   TERM              dumb: no colour, no progress bars
-  COLUMNS           the width to draw tables and help in
+  COLUMNS           the width of tables and of a command's help page; topics
+                    and `saleops --help` are 80 wide
 
 Folders
 
@@ -106,8 +111,8 @@ The sale file
     saleops init
     saleops schema > sale.schema.json     completion and checks in your editor
 
-  Every mistake in it is named at once, with file, line and a suggestion, and
-  nothing is touched (exit code 2).
+  Its mistakes are named at once, with file, line and a suggestion; once it is
+  right, those of the items, 20 at a time. Nothing is touched (exit code 2).
 
 What wins
 
@@ -121,9 +126,11 @@ Engines
 
 Secrets
 
-  Passwords belong in the environment or in the sale file's URLs, not in flags:
-  other users of the machine can read the arguments of a process. saleops masks
-  passwords of URLs in everything it prints.
+  Passwords belong in the environment alone: SALEOPS_REDIS_URL,
+  SALEOPS_DATABASE_URL, SALEOPS_BROKER_URL. A sale file with a password is
+  refused, for it is shared. A flag with one is warned of, for other users of
+  the machine can read the arguments of a process. saleops masks passwords of
+  URLs in everything it prints.
 """,
 }
 

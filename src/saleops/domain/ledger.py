@@ -18,6 +18,7 @@ BREAK_KINDS = {
     "oversold": "more units live in orders than were seeded",
     "surplus": "the store accounts for more units than were seeded",
     "undersold": "units that nobody can buy: neither left, reserved nor sold",
+    "epoch-differs": "the store and the database do not hold the same, complete seeding of the sale",
     "missing-sku": "a SKU that the store or the database does not know",
     "seed-differs": "the store and the database were seeded with different units",
     "guard-differs": "the database's sold units are not the sum of its live orders",

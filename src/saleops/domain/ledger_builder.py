@@ -160,9 +160,19 @@ class LedgerBuilder:
         """A visible message whose body nobody can read."""
         self._name("ghost-message", "", "", detail)
 
+    def epochs(self, database: str, store: str) -> None:
+        """What each of the two is on, "" for a store that holds nothing (its lost units are named one by one)."""
+        if store and store != database:
+            self._name(
+                "epoch-differs", "", "", f"the database is on {database}, the store on {store}"
+            )
+
     def charge(self, order_id: str, amount_fen: int, state: str, charge_id: str = "") -> None:
         """A row of the payment provider's book."""
         self._check_sealed()
+        if state not in ("captured", "refunded"):
+            self._name("unknown-state", order_id, "", f"charge {charge_id} is {state!r}")
+            return
         if state == "refunded":
             self._refunded_fen += amount_fen
             return

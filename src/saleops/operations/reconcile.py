@@ -59,6 +59,7 @@ async def reconcile(
         await _check_known(sale, stock, book, reading)
         await _warn_if_busy(broker, observe)
         builder = LedgerBuilder(sale, now_ms=now_ms, grace_ms=grace_ms)
+        builder.epochs(*await _epochs(sale, stock, book, reading))
 
         await reading.stream("counters", stock.counts(), builder.count)
         await reading.table(
@@ -148,6 +149,21 @@ async def _check_known(sale: str, stock: StockStore, book: OrderBook, reading: _
         f"the orders database knows no sale {sale!r} ({where}); nothing was checked",
         hint="Check --database and --state-dir, or run `saleops seed` first.",
     )
+
+
+async def _epochs(
+    sale: str, stock: StockStore, book: OrderBook, reading: _Reading
+) -> tuple[str, str]:
+    """The seeding that the database and the stock store hold, half ones named so."""
+    row = await reading.call(lambda: book.sale(sale))
+    database = f"{row.epoch}{'' if row.complete else ' (incomplete)'}" if row else "none"
+    try:
+        state = await stock.seed_state()
+    except StaleEpoch:
+        return database, "several epochs"
+    if not state.epoch:
+        return database, ""
+    return database, f"{state.epoch}{'' if state.complete else ' (incomplete)'}"
 
 
 async def _warn_if_busy(broker: Broker, observe: Observer) -> None:
