@@ -288,7 +288,14 @@ def test_progress_is_a_running_total(
     async def scenario(engines: Engines) -> None:
         seen: list[Event] = []
         await engines.ledger(observe=seen.append)
-        totals = [e.done for e in seen if isinstance(e, Advanced) and e.task == "reading orders"]
-        assert totals == [2, 4, 6]
+        advances = [e for e in seen if isinstance(e, Advanced)]
+        tables = list(dict.fromkeys(e.note.partition(",")[0] for e in advances))
+        assert tables[:3] == ["counters", "guarded stock", "orders"]
+        totals = [e.done for e in advances]
+        assert totals == sorted(totals)
+        orders = [e.done for e in advances if e.note.startswith("orders,")]
+        assert [done - orders[0] for done in orders] == [0, 2, 4, 6]
+        assert {e.task for e in seen if not isinstance(e, Warned)} == {operation.TASK}
+        assert [e.note for e in seen if isinstance(e, Finished)] == [f"{totals[-1]} rows"]
 
     on_engines(sqlite_url, valkey_url, scenario)

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 import yaml
+from rich.console import Console
 
 from saleops.cli.documents import document_of, plain_of
-from saleops.cli.progress import Lines, Stream, duration
+from saleops.cli.progress import Bars, Lines, Stream, duration
 from saleops.cli.screen import Screen, Sheet, as_rich
 from saleops.cli.terminal import OutputClosed
 from saleops.errors import ConfigError, Refused
@@ -374,6 +375,38 @@ def test_off_a_terminal_lines_are_changes_of_state_and_a_slow_heartbeat() -> Non
         "warning: slow\n",
         "  p99: 9 s\n",
     ]
+
+
+def test_a_heartbeat_counts_nothing_where_there_is_no_total_and_rates_no_seconds() -> None:
+    now_s, written = [0.0], []
+    lines = Lines(written.append, clock=lambda: now_s[0])
+    lines(Started("waiting", unit="orders"))
+    lines(Started("draining"))
+    lines(Started("load", 40, "s"))
+    now_s[0] = 10
+    lines(Advanced("waiting", 0, "7 left"))
+    lines(Advanced("draining", 0))
+    lines(Advanced("load", 10, "200 rps wanted"))
+
+    assert written[3:] == [
+        "waiting: 7 left\n",
+        "draining: 10.0 s so far\n",
+        "load: 10/40 s (25%), 30.0 s left, 200 rps wanted\n",
+    ]
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_task_without_a_total_has_neither_bar_nor_count(ascii_only: bool) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, color_system=None)
+    bars = Bars(console, ascii_only=ascii_only)
+    bars(Started("waiting", unit="orders"))
+    bars(Advanced("waiting", 0, "some left"))
+    bars(Finished("waiting"))
+
+    text = file.getvalue()
+    assert "waiting" in text
+    assert not [mark for mark in ("━", "[....", "0 orders", "/s") if mark in text]
 
 
 def test_a_terminal_gets_bars_that_are_gone_before_the_result() -> None:

@@ -1,9 +1,11 @@
 """``saleops doctor``: says what this machine lacks for a sale, why that matters, and the command that fixes it."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,18 +57,31 @@ def doctor(
 
     checks += check_variables(os.environ)
     report = report_of(
-        checks,
+        [_to_the_point(check) for check in checks],
         environment=variables_in_effect(os.environ, mask=_masked),
         terminal=_terminal(context),
     )
     context.screen.show(report)
     if not report.healthy:
         names = ", ".join(check.name for check in report.checks if check.status == PROBLEM)
-        count = "1 problem" if report.problems_count == 1 else f"{report.problems_count} problems"
+        count = _count(report.problems_count, "problem")
         fixes = [check.fix for check in report.checks if check.status == PROBLEM and check.fix]
         raise GateFailed(
             f"{count} found: {names}; nothing was changed", hint=fixes[0] if fixes else None
         )
+
+
+def _to_the_point(check: Check) -> Check:
+    """``check`` without the reassurance that other commands owe their users: doctor gives it once, at the end."""
+    cause, fix = (
+        re.sub(r"; nothing was (changed|checked|started|sent)\b", "", text)
+        for text in (check.cause, check.fix)
+    )
+    return replace(check, cause=cause, fix=fix)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:
@@ -251,12 +266,24 @@ def _(report: DoctorReport) -> list[Any]:
     shown: list[Any] = [Sheet(("", "check", "found"), checks)]
     if report.environment:
         shown.append(Sheet((), list(report.environment.items()), title="Variables in effect"))
-    shown.append(Sheet((), list(report.terminal.items()), title="Terminal"))
+    terminal = [
+        (name, ("no", "yes")[value] if isinstance(value, bool) else value)
+        for name, value in report.terminal.items()
+    ]
+    shown.append(Sheet((), terminal, title="Terminal"))
     if wrong:
-        rows = [(marks[one.status], one.name, one.cause, one.fix) for one in wrong]
+        rows = [row for one in wrong for row in _rows_of(one, marks[one.status])]
         shown.append(Sheet(("", "check", "why", "what to do"), rows, title="What is wrong"))
-    verdict = "healthy" if report.healthy else f"{report.problems_count} problems"
+    verdict = "healthy" if report.healthy else _count(report.problems_count, "problem")
     if report.warnings_count:
-        verdict += f", {report.warnings_count} warnings"
+        verdict += f", {_count(report.warnings_count, 'warning')}"
     shown.append(verdict)
     return shown
+
+
+def _rows_of(check: Check, mark: str) -> Iterator[tuple[str, str, str, str]]:
+    """One row a line of its cause: a sale file may have several mistakes."""
+    first, *more = check.cause.splitlines() or [""]
+    yield mark, check.name, first, " ".join(check.fix.split())
+    for line in more:
+        yield "", "", line, ""

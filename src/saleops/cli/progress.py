@@ -84,9 +84,9 @@ class Lines:
                     known = self._tasks[task] = _Task(None, "", now_s, now_s, done)
                 if now_s - known.said_s < self._heartbeat_s:
                     return []
-                line = _heartbeat(task, known, done, now_s)
+                line = _heartbeat(task, known, done, note, now_s)
                 known.said_s, known.said_done = now_s, done
-                return [f"{line}, {note}" if note else line]
+                return [line]
             case Finished(task, note, ok):
                 known = self._tasks.pop(task, None)
                 took = f" in {duration(now_s - known.began_s)}" if known else ""
@@ -97,14 +97,24 @@ class Lines:
                 return [f"warning: {message}", *extra]
 
 
-def _heartbeat(task: str, known: _Task, done: int, now_s: float) -> str:
-    rate = (done - known.said_done) / max(now_s - known.said_s, 1e-9)
-    unit = f" {known.unit}" if known.unit else ""
+def _heartbeat(task: str, known: _Task, done: int, note: str, now_s: float) -> str:
     if not known.total:
-        return f"{task}: {done:,}{unit}, {rate:,.0f}/s"
-    line = f"{task}: {done:,}/{known.total:,}{unit} ({done / known.total:.0%}), {rate:,.0f}/s"
+        # Nothing to measure it by: what it says itself, or how long it has been going on.
+        return f"{task}: {note or f'{duration(now_s - known.began_s)} so far'}"
+    unit = f" {known.unit}" if known.unit else ""
+    parts = [f"{task}: {done:,}/{known.total:,}{unit} ({done / known.total:.0%})"]
+    rate = (done - known.said_done) / max(now_s - known.said_s, 1e-9)
+    if _has_rate(known.unit):
+        parts.append(f"{rate:,.0f}/s")
     left = known.total - done
-    return f"{line}, {duration(left / rate)} left" if rate > 0 and left > 0 else line
+    if rate > 0 and left > 0:
+        parts.append(f"{duration(left / rate)} left")
+    return ", ".join([*parts, note] if note else parts)
+
+
+def _has_rate(unit: str) -> bool:
+    """Seconds pass at one a second: nobody has to be told."""
+    return unit != "s"
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +128,8 @@ def duration(seconds: float) -> str:
 
 
 class Bars:
-    """Bars with rate and time left on a terminal; what has ended stays as one line with its mark."""
+    """Bars with rate and time left on a terminal, a spinner where no total is known; what has ended stays as one line
+    with its mark."""
 
     def __init__(self, console: Any, *, ascii_only: bool) -> None:
         self._console = console
@@ -187,18 +198,26 @@ class Bars:
 
 
 def _progress(console: Any, *, ascii_only: bool) -> Any:
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Count(ProgressColumn):
         def render(self, task: Any) -> Text:
-            done = f"{int(task.completed):,}"
-            total = f"/{int(task.total):,}" if task.total else ""
-            return Text(f"{done}{total} {task.fields['unit']}".rstrip())
+            if not task.total:
+                return Text("")
+            count = f"{int(task.completed):,}/{int(task.total):,}"
+            return Text(f"{count} {task.fields['unit']}".rstrip())
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:
-            speed = task.speed
+            speed = task.speed if task.total and _has_rate(task.fields["unit"]) else None
             return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
 
     class Elapsed(ProgressColumn):
@@ -207,12 +226,19 @@ def _progress(console: Any, *, ascii_only: bool) -> Any:
 
     class AsciiBar(ProgressColumn):
         def render(self, task: Any) -> Text:
-            filled = round(task.percentage / 5) if task.total else 0
+            filled = round(task.percentage / 5)
             return Text("[" + "#" * filled + "." * (20 - filled) + "]")
+
+    bar = AsciiBar() if ascii_only else BarColumn(bar_width=20)
+    spinner = SpinnerColumn("line" if ascii_only else "dots")
+
+    class Motion(ProgressColumn):
+        def render(self, task: Any) -> Any:
+            return (bar if task.total else spinner).render(task)
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        AsciiBar() if ascii_only else BarColumn(bar_width=20),
+        Motion(),
         Count(),
         Rate(),
         Elapsed(),

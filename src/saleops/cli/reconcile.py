@@ -77,8 +77,16 @@ def reconcile(
     if not ledger.balanced:
         raise GateFailed(
             f"the ledger of {sale.name} does not balance: {_breaks(ledger)}; nothing was changed",
-            hint="`-o json` names the ids of each kind.",
+            hint=_advice(context, ledger),
         )
+
+
+def _advice(context: Context, ledger: Ledger) -> str:
+    if context.options.output == "table" and ledger.breaks_count > NAMED_ON_SCREEN:
+        return "`-o json` names up to 1,000 ids of each kind."
+    return (
+        "If orders are still on their way, let them drain or allow for them with --grace SECONDS."
+    )
 
 
 def _read(context: Context, sale: str, engines: "EngineUrls", *, grace_ms: int) -> Ledger:
@@ -143,7 +151,7 @@ def _(ledger: Ledger) -> list[Sheet | str]:
         shown.append(Sheet(("break", "order", "SKU", "what is wrong"), rows, title="Breaks"))
         more = ledger.breaks_count - len(named)
         if more:
-            shown.append(f"and {more:,} more: -o json names up to 1,000 of each kind.")
+            shown.append(f"and {more:,} more")
     return shown
 
 

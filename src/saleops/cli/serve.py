@@ -1,6 +1,9 @@
 """``saleops serve``: run the shop in the foreground until somebody stops it."""
 
 import asyncio
+import json
+import os
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,9 +18,11 @@ from saleops import wiring
 from saleops.cli.context import context_of
 from saleops.cli.screen import Screen, Sheet, as_rich
 from saleops.config.settings import JwtSettings
+from saleops.errors import ConfigError
 from saleops.events import Finished, Started, Warned
 from saleops.operations.serve import (
     DEFAULT_PORT,
+    LOCAL_SALE,
     Fleet,
     ServePlan,
     plan_serve,
@@ -63,7 +68,13 @@ def _(served: Served) -> list[Any]:
     workers = Sheet(
         ("worker", "pid", "port", "health", "ready"),
         [
-            (one["name"], str(one["pid"]), str(one["port"]), one["admin_url"], one["ready"])
+            (
+                one["name"],
+                str(one["pid"]),
+                str(one["port"]),
+                one["admin_url"],
+                "yes" if one["ready"] else "no",
+            )
             for one in served.workers
         ],
     )
@@ -113,7 +124,8 @@ def serve(
     """Run the shop: catalog, order, payment, shipping, and a gateway in front.
 
     Ctrl-C and SIGTERM drain it and end with exit code 0; a second one does not
-    wait. Stopped before it was up, it exits with 130 or 143.
+    wait. Stopped before it was up, it exits with 130 or 143. Workers log what needs
+    attention on stderr, with -v all they do.
 
     Example:  saleops serve --sale sale.yaml --open-now
     """
@@ -131,6 +143,10 @@ def serve(
         from saleops.config.sale import load_sale
 
         loaded = load_sale(sale)
+    sku = _first_sku(loaded, screen) if loaded else ""
+    if not os.environ.get("SALEOPS_LOG_LEVEL"):
+        # The workers inherit it. Their ordinary lines would land in the middle of our progress.
+        os.environ["SALEOPS_LOG_LEVEL"] = "INFO" if screen.verbose else "WARNING"
     with wiring.own_state(
         redis=redis,
         database=database,
@@ -157,10 +173,29 @@ def serve(
             },
             drain_delay_s=drain_delay,
         )
-        asyncio.run(_run(plan, state, screen))
+        asyncio.run(_run(plan, state, screen, sku=sku, seed=_seed_command(sale, state_dir)))
 
 
-async def _run(plan: ServePlan, state: wiring.OwnedState, screen: Screen) -> None:
+def _first_sku(sale: "Sale", screen: Screen) -> str:
+    """The first SKU of ``sale``, for the line to try. Serving needs no items: where they cannot be read, it goes on."""
+    try:
+        return next((item.sku for item in sale.items_source.stream()), "")
+    except ConfigError as error:
+        screen.observe(Warned(f"the items of {sale.name} cannot be read: {error.message}"))
+        return ""
+
+
+def _seed_command(sale: Path | None, state_dir: Path) -> str:
+    """What seeds the sale that is served here."""
+    words = ["saleops", "seed", str(sale) if sale else "SALE"]
+    if state_dir != wiring.STATE_DIR:
+        words += ["--state-dir", str(state_dir)]
+    return f"`{shlex.join(words)}`" + ("" if sale else f", with a sale named {LOCAL_SALE}")
+
+
+async def _run(
+    plan: ServePlan, state: wiring.OwnedState, screen: Screen, *, sku: str, seed: str
+) -> None:
     async with AsyncExitStack() as stack:
         stopping = await stack.enter_async_context(_stop_on_signals())
         if state.engine is not None:
@@ -172,10 +207,13 @@ async def _run(plan: ServePlan, state: wiring.OwnedState, screen: Screen) -> Non
             running_services(plan, workers=workers, observe=screen.observe)
         )
         state.publish(_state_of(plan, state, fleet))
-        served = await _served(plan, state, fleet)
+        served = await _served(plan, state, fleet, sku)
         stopping.check()
         stopping.up = True
         _show(screen, served)
+        if any("not seeded" in one.why for one in fleet.workers if not one.ready):
+            screen.note(f"Not seeded yet: orders hear 503 until {seed}.")
+        screen.note("Ctrl-C stops it.")
         await stopping.asked.wait()
         screen.observe(Started("draining"))
     screen.observe(Finished("draining", note="stopped; the state is kept"))
@@ -241,12 +279,9 @@ def _show(screen: Screen, served: Served) -> None:
             f"\nTOKEN={served.dev_token}  # {DEV_BUYER}, for a day; development only\n"
             f"{served.curl}\n\n"
         )
-    screen.note("Ctrl-C stops it.")
 
 
 def _state_of(plan: ServePlan, state: wiring.OwnedState, fleet: Fleet) -> ServeState:
-    import os
-
     return ServeState(
         pid=os.getpid(),
         sale=plan.settings.sale,
@@ -259,15 +294,13 @@ def _state_of(plan: ServePlan, state: wiring.OwnedState, fleet: Fleet) -> ServeS
     )
 
 
-async def _served(plan: ServePlan, state: wiring.OwnedState, fleet: Fleet) -> Served:
-    import os
-
+async def _served(plan: ServePlan, state: wiring.OwnedState, fleet: Fleet, sku: str) -> Served:
     token = ""
     if secret := plan.settings.jwt.hs256_secret:
         token = wiring.dev_token(
             secret, DEV_BUYER, ttl_s=DEV_TOKEN_TTL_S, settings=plan.settings.jwt
         )
-    sku = await asyncio.to_thread(_some_sku, state.urls.database_url)
+    sku = sku or await asyncio.to_thread(_some_sku, state.urls.database_url)
     return Served(
         sale=plan.settings.sale,
         url=fleet.url,
@@ -299,12 +332,12 @@ def _some_sku(database_url: str) -> str:
 
 
 def _curl(url: str, services: tuple[str, ...], sku: str) -> str:
-    body = f'{{"sku": "{sku}", "units": 1}}'
+    body = shlex.quote(json.dumps({"sku": sku, "units": 1}, ensure_ascii=False))
     lines = {
         "order": f'curl -s {url}/orders -H "Authorization: Bearer $TOKEN" '
         '-H "Idempotency-Key: $RANDOM-$(date +%s)" -H "Content-Type: application/json" '
-        f"-d '{body}'",
-        "catalog": f"curl -s {url}/products/{quote(sku)}",
+        f"-d {body}",
+        "catalog": f"curl -s {url}/products/{quote(sku, safe='')}",
         "payment": f'curl -s {url}/orders/ORDER_ID/payments -H "Authorization: Bearer $TOKEN"',
         "shipping": f'curl -s {url}/orders/ORDER_ID/parcels -H "Authorization: Bearer $TOKEN"',
     }

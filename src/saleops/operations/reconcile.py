@@ -28,6 +28,7 @@ from saleops.ports.broker import Broker
 from saleops.ports.orders import OrderBook
 from saleops.ports.stock import StaleEpoch, StockStore
 
+TASK = "reading the engines"
 PAGE = 5_000
 """Rows between two signs of progress."""
 
@@ -61,6 +62,7 @@ async def reconcile(
         builder = LedgerBuilder(sale, now_ms=now_ms, grace_ms=grace_ms)
         builder.epochs(*await _epochs(sale, stock, book, reading))
 
+        observe(Started(TASK, unit="rows"))
         await reading.stream("counters", stock.counts(), builder.count)
         await reading.table(
             "guarded stock",
@@ -79,13 +81,15 @@ async def reconcile(
         await reading.table(
             "parcels", book.every_parcel, lambda row: builder.parcel(row.order_id, row.parcel_id)
         )
+        observe(Finished(TASK, f"{reading.done:,} rows"))
         return await reading.call(builder.ledger)
 
 
 class _Reading:
-    """Takes rows in pages: the database's in its one thread, the stores' on the event loop."""
+    """Takes rows in pages: the database's in its one thread, the stores' on the event loop. ``done`` counts them all."""
 
     def __init__(self, thread: ThreadPoolExecutor, observe: Observer) -> None:
+        self.done = 0
         self._thread = thread
         self._observe = observe
 
@@ -95,9 +99,8 @@ class _Reading:
     async def table(
         self, name: str, rows: Callable[[], Iterator[Row]], take: Callable[[Row], None]
     ) -> None:
-        task = f"reading {name}"
-        self._observe(Started(task, unit="rows"))
-        done, stream = 0, await self.call(rows)
+        self._advance(name, 0)
+        stream = await self.call(rows)
 
         def take_page() -> int:
             count = 0
@@ -107,22 +110,24 @@ class _Reading:
             return count
 
         while count := await self.call(take_page):
-            done += count
-            self._observe(Advanced(task, done))
-        self._observe(Finished(task, f"{done} rows"))
+            self._advance(name, count)
 
     async def stream(
         self, name: str, rows: AsyncIterator[Row], take: Callable[[Row], None]
     ) -> None:
-        task = f"reading {name}"
-        self._observe(Started(task, unit="rows"))
-        done = 0
+        self._advance(name, 0)
+        count = 0
         async for row in rows:
             take(row)
-            done += 1
-            if done % PAGE == 0:
-                self._observe(Advanced(task, done))
-        self._observe(Finished(task, f"{done} rows"))
+            count += 1
+            if count == PAGE:
+                self._advance(name, count)
+                count = 0
+        self._advance(name, count)
+
+    def _advance(self, name: str, count: int) -> None:
+        self.done += count
+        self._observe(Advanced(TASK, self.done, f"{name}, {self.done:,} rows in all"))
 
 
 def _unpack(body: bytes, builder: LedgerBuilder) -> None:
