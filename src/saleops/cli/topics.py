@@ -52,7 +52,7 @@ Variables of saleops
   SALEOPS_COLOR         the same as --color: auto, always or never
   SALEOPS_DEBUG         1: the same as --debug
   SALEOPS_ASCII         1: no box characters and no marks beyond ASCII
-  SALEOPS_LOG_LEVEL     of the services' logs: DEBUG, WARNING (default), WARNING
+  SALEOPS_LOG_LEVEL     of the services' logs: DEBUG, INFO, WARNING
 
 Variables of the terminal
 
