@@ -327,11 +327,10 @@ def test_the_gateway_passes_requests_on_as_they_are(tmp_path: Path) -> None:
             async with client.put(f"{fleet.url}/cart", data=b"x" * 65_537) as answer:
                 assert answer.status == 413
 
-            async def endless() -> AsyncIterator[bytes]:
-                for _ in range(65):
-                    yield b"x" * 1024
+            async def no_length() -> AsyncIterator[bytes]:
+                yield b"{}"
 
-            async with client.put(f"{fleet.url}/cart", data=endless()) as answer:
-                assert answer.status == 413
+            async with client.put(f"{fleet.url}/cart", data=no_length()) as answer:
+                assert answer.status == 411
 
     asyncio.run(scenario())

@@ -51,7 +51,7 @@ def test_the_example_is_a_good_sale_with_few_units_of_three_hot_items() -> None:
     assert sale.window.opens == datetime(2026, 11, 26, 16, tzinfo=UTC)
     assert sale.traffic.peak_rps == 40_000
     assert len(items) == summary.items_count == 40
-    assert 500 < summary.units_count < 1000
+    assert 300 < summary.units_count < 600  # fewer than a rehearsal has buyers
     hot = sorted(items, key=lambda item: item.popularity)[-3:]
     assert sum(item.popularity for item in hot) > summary.total_popularity / 2
     assert {item.limit_per_buyer for item in hot} == {2}
