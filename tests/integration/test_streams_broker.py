@@ -338,7 +338,8 @@ def test_callers_cancelled_at_any_await_lose_and_double_nothing(lab: BrokerLab) 
             task = asyncio.create_task(place(broker, n))
             for _ in range(chance.randrange(40)):
                 await asyncio.sleep(0)
-            task.cancel()
+            if n % 10:  # a few come through on any machine, however few turns a reply takes there
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         open_halves = (await broker.depth(TOPIC, GROUP)).halves
         committed = [body async for body in broker.browse(TOPIC)]
