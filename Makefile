@@ -8,20 +8,22 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help rehearse serve setup fmt lint types layers check test unit integration e2e bench rendered wheel clean
+.PHONY: help rehearse serve setup services rocketmq fmt lint types layers check test unit integration e2e bench crash crash-real soak rendered wheel clean
 
 help: ## What can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("saleops needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): pyproject.toml | $(BIN)/python
+	@echo "installing saleops and what it needs into $(VENV) (once; a minute or two)" >&2
 	$(PIP) -e .
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)
+	@echo "installing the tools of development into $(VENV) (once; a minute or two)" >&2
 	$(PIP) "pip>=25.1"
 	$(PIP) --group dev
 	@touch $@
@@ -38,6 +40,12 @@ serve: $(STAMP) ## Run the checkout services for the example sale
 
 setup: $(DEV_STAMP) ## Everything development needs, in .venv
 	$(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+services: ## Install the real engines that tests run against: Redis, MariaDB, RocketMQ (into .services)
+	tests/engines/install
+
+rocketmq: $(DEV_STAMP) services ## Run a RocketMQ in the foreground: name server :9876, gRPC :18081; empty at each start
+	$(BIN)/python tests/rocketmq_server.py
 
 fmt: $(DEV_STAMP) ## Format
 	$(BIN)/ruff format src services tests
@@ -69,6 +77,16 @@ e2e: $(DEV_STAMP)
 
 bench: $(BENCH_STAMP) ## Measure beside the twins and write docs/benchmarks.md (about ten minutes)
 	$(BIN)/python tests/bench/run.py
+
+crash: $(DEV_STAMP) ## Simulated sales struck at their points for CRASH_MINUTES (1; 30: about every pair); SEED, POINT and ACTION replay one, MUTANTS=1
+	$(BIN)/python tests/crash/strike.py --minutes $(or $(CRASH_MINUTES),1) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(POINT),--point $(POINT)) $(if $(ACTION),--action $(ACTION)) $(if $(MUTANTS),--mutants $(MUTANTS))
+
+crash-real: $(DEV_STAMP) ## Real workers killed at every point, on real engines
+	CRASH_POINTS=all $(BIN)/pytest tests/integration/test_crash_points.py -s
+
+soak: $(DEV_STAMP) services ## Ten minutes of load while everything is killed in turn; writes docs/soak.md (about fifteen minutes)
+	$(BIN)/python tests/soak/run.py
 
 rendered: $(STAMP) ## Write the help pages, the OpenAPI document and the pictures anew
 	$(BIN)/python -m saleops.cli.render

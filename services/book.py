@@ -5,10 +5,12 @@ is a budget that can be counted, however many requests are in flight.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+from saleops import wiring
 from saleops.ports.orders import OrderBook
 
 T = TypeVar("T")
@@ -28,3 +30,18 @@ class BookThread:
     def close(self) -> None:
         """Wait for the call that runs, then end the thread."""
         self._pool.shutdown(wait=True)
+
+
+@asynccontextmanager
+async def own_book(url: str) -> AsyncIterator[BookThread]:
+    """Another connection to the orders database with its thread, for work that would hold up the others."""
+    async with AsyncExitStack() as stack:
+        # Connecting and closing may take seconds, hence not in the event loop.
+        book = await asyncio.to_thread(_entered, stack, url)
+        thread = BookThread(book, name="own-book")
+        stack.push_async_callback(asyncio.to_thread, thread.close)
+        yield thread
+
+
+def _entered(stack: AsyncExitStack, url: str) -> OrderBook:
+    return stack.enter_context(wiring.open_order_book(url))

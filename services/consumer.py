@@ -31,6 +31,7 @@ from saleops.domain.messages import (
     encode_batch,
     retry_topic,
 )
+from saleops.domain.trace import in_words
 from saleops.errors import UpstreamError
 from saleops.ports.broker import Broker, Message
 from saleops.ports.clock import Clock, WallClock
@@ -105,8 +106,10 @@ class Consumer:
         lanes: int = 1,
         backoff: Backoff | None = None,
         chance: Callable[[], float] = random.random,
+        arrived: Callable[[list[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """``orders_max`` bounds one call of ``handle`` (a larger message still goes in one piece), ``lanes`` is how
+        """``arrived`` hears the tx_ids of messages of ``topic`` (not of its retry topic) before they are acknowledged.
+        ``orders_max`` bounds one call of ``handle`` (a larger message still goes in one piece), ``lanes`` is how
         many loops read ``topic`` (the retry topic has one), ``wait_ms`` how long a receive waits for a message."""
         self.topic = topic
         self.group = group
@@ -126,9 +129,11 @@ class Consumer:
         self._lanes = lanes
         self._backoff = backoff or Backoff()
         self._chance = chance
+        self._arrived = arrived
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._trouble: dict[str, str] = {}
+        self._unanswered: set[str] = set()  # lanes that the broker did not answer last time
 
     @property
     def trouble(self) -> str:
@@ -184,18 +189,28 @@ class Consumer:
                 trouble = await self._work(messages) if messages else ""
             except UpstreamError as error:
                 trouble = error.message
-                log.warning("%s: the broker failed: %s", name, error.message)
+                # One line an outage and group, not one for each lane and try.
+                if not self._unanswered or failures % 32 == 31:
+                    log.warning("%s: the broker failed, it is asked again: %s", name, error.message)
+                self._unanswered.add(name)
             except Exception as error:
                 # Not acknowledged, so it comes again; the pause below keeps a bug from spinning.
                 trouble = f"{type(error).__name__}: {error}"
                 log.exception("%s: the receive loop failed", name)
             if not trouble:
+                self._answered(name)
                 failures = 0
                 self._trouble.pop(name, None)
                 continue
             failures += 1
             self._trouble[name] = trouble
             await self._pause(self._delay_ms(failures))
+
+    def _answered(self, name: str) -> None:
+        if name in self._unanswered:
+            self._unanswered.discard(name)
+            if not self._unanswered:
+                log.warning("%s: the broker answers again", self.group)
 
     def _delay_ms(self, attempt: int) -> int:
         return self._backoff.delay_ms(attempt, self._chance())
@@ -265,6 +280,8 @@ class Consumer:
             # A handler that hangs past its messages' invisibility works beside their redelivery: give it up.
             async with asyncio.timeout(2 * self._invisible_ms / 1000):
                 outcomes = await self._outcomes(list(lines.values()))
+                if self._arrived is not None and group[0].message.topic == self.topic:
+                    await self._arrived(sorted({delivery.batch.tx_id for delivery in group}))
         except (UpstreamError, TimeoutError) as error:
             reason = error.message if isinstance(error, UpstreamError) else "the handler timed out"
             log.warning("%s: %d messages put off: %s", self.group, len(group), reason)
@@ -284,7 +301,7 @@ class Consumer:
                 middle = len(lines) // 2
                 first = await self._outcomes(lines[:middle])
                 return first | await self._outcomes(lines[middle:])
-            log.exception("%s: order %s failed", self.group, lines[0].order_id)
+            log.exception("%s: order %s failed", self.group, _named(lines[0]))
             return {lines[0].order_id: Retry(f"{type(error).__name__}: {error}")}
         silent = Retry("the handler gave no outcome")
         return {line.order_id: answered.get(line.order_id, silent) for line in lines}
@@ -299,10 +316,10 @@ class Consumer:
             alone = batch.orders[0].order_id if len(batch.orders) == 1 else ""
             how = failed.get(alone)
             if isinstance(how, Hopeless):
-                verdicts.append(partial(self._bury, message, alone, how.reason))
+                verdicts.append(partial(self._bury, message, batch.orders[0], how.reason))
                 continue
             if isinstance(how, Retry) and message.topic == retry_topic(self.topic):
-                verdicts.append(partial(self._try_again, message, alone, how.reason))
+                verdicts.append(partial(self._try_again, message, batch.orders[0], how.reason))
                 continue
             for line in batch.orders:
                 how = failed.get(line.order_id)
@@ -320,19 +337,23 @@ class Consumer:
         if isinstance(how, Retry):
             due_ms = self._clock.now_ms() + self._delay_ms(1)
             self.orders_retried += 1
-            log.warning("%s: order %s will be retried: %s", self.group, line.order_id, how.reason)
+            log.warning("%s: order %s will be retried: %s", self.group, _named(line), how.reason)
         body = encode_batch(OrderBatch(tx_id, [line]))
         await self._broker.publish(retry_topic(self.topic), body, deliver_at_ms=due_ms)
 
-    async def _try_again(self, message: Message, order_id: str, reason: str) -> None:
+    async def _try_again(self, message: Message, line: OrderLine, reason: str) -> None:
         log.warning(
-            "%s: order %s failed its attempt %d: %s", self.group, order_id, message.attempt, reason
+            "%s: order %s failed its attempt %d: %s",
+            self.group,
+            _named(line),
+            message.attempt,
+            reason,
         )
         await self._broker.retry_later(message, delay_ms=self._delay_ms(message.attempt))
         self.orders_retried += 1
 
-    async def _bury(self, message: Message, order_id: str, reason: str) -> None:
-        log.error("%s: order %s is hopeless: %s", self.group, order_id, reason)
+    async def _bury(self, message: Message, line: OrderLine, reason: str) -> None:
+        log.error("%s: order %s is hopeless: %s", self.group, _named(line), reason)
         await self._broker.dead_letter(message, reason=reason)
         self.orders_dead += 1
 
@@ -360,6 +381,11 @@ class Consumer:
     def metrics_text(self) -> str:
         """The Prometheus text of this consumer alone."""
         return metrics_text([self])
+
+
+def _named(line: OrderLine) -> str:
+    """An order in a log line, with the trace of the buyer's request where there is one."""
+    return f"{line.order_id}{in_words(line.trace)}"
 
 
 def _decoded(body: bytes) -> OrderBatch | str:

@@ -24,6 +24,20 @@ STATE_NAMES = {
 }
 
 
+FRESH_MS = 60_000
+"""How long after a buyer changed an order it is read from the primary: four times the worst replica lag we plan for (15 s)."""
+
+
+def consistency_headers(at_ms: int, *, replica: bool) -> list[tuple[str, str]]:
+    """What an answer that changed an order tells the buyer's client to bring along when it reads: the time of the change, as a
+    header, and as a cookie where reads may go to a replica at all."""
+    headers = [("saleops-consistency", str(at_ms))]
+    if replica:
+        cookie = f"saleops_rw={at_ms}; Path=/; Max-Age={FRESH_MS // 1000}"
+        headers.append(("set-cookie", f"{cookie}; HttpOnly; SameSite=Lax"))
+    return headers
+
+
 async def find_own_order(book: BookThread, order_id: str, identity: Identity) -> Order:
     """The order ``order_id`` if it is the buyer's. Raises a Refusal: 403, 404, or 503 when the book is out of reach."""
     order: Order | None = None

@@ -316,8 +316,8 @@ class Scene:
         return [
             line.order_id
             for topic, group in GROUPS
-            async for body in self.broker.dead_letters(topic, group)
-            for line in decode_batch(body).orders
+            async for letter in self.broker.dead_letters(topic, group)
+            for line in decode_batch(letter.body).orders
         ]
 
     async def check_ledger(self) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import RedisCluster
+from rocketmq_server import RocketmqServer
 from servers import MariadbServer, RedisServer, ValkeyServer
 
 _numbers = count(1)
@@ -46,6 +48,40 @@ def mysql_server() -> Iterator[MariadbServer]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def rocketmq() -> Iterator[RocketmqServer]:
+    """The session's RocketMQ: name server, broker and proxy in one JVM, with nothing in it at first. A test makes topics
+    and groups of its own names; one that killed it calls ``start()`` again, which finds the same data and ports.
+    """
+    server = RocketmqServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One JVM and one cluster are enough: under pytest-xdist all tests that use it go to one worker."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        params = callspec.params.values() if callspec else ()
+        for engine in ("rocketmq", "redis_cluster"):
+            if engine in getattr(item, "fixturenames", ()) or engine in params:
+                item.add_marker(pytest.mark.xdist_group(engine))
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """The session's cluster of three masters. Tests that kill nodes start their own."""
+    cluster = RedisCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.fixture
 def valkey_url(valkey_server: ValkeyServer) -> str:
     """unix:// URL of an empty embedded Valkey."""
@@ -58,6 +94,13 @@ def redis_url(redis_server: RedisServer) -> str:
     """redis:// URL of an empty Debian redis-server."""
     redis_server.empty()
     return redis_server.url
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster: RedisCluster) -> str:
+    """redis+cluster:// URL of an empty cluster."""
+    redis_cluster.empty()
+    return redis_cluster.url
 
 
 @pytest.fixture(params=["valkey", "redis"])

@@ -67,11 +67,20 @@ class Server:
         raise NotImplementedError
 
     not_ready: tuple[type[BaseException], ...] = (OSError,)
+    start_timeout_s = START_TIMEOUT_S
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         command = list(self.command())
@@ -91,7 +100,7 @@ class Server:
 
     def _wait_until(self, probe: Callable[[], None], log: Path) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self.start_timeout_s
         while True:
             try:
                 probe()

@@ -14,11 +14,18 @@ Returns  1 dead now, 0 the receipt is stale
 Errors   none
 Cost     O(log in flight) and one copy of the body
 ]]
+local function body_of(entry)
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == "body" then return entry[2][i + 1] end
+  end
+end
+
 local id, attempt = ARGV[1], ARGV[2]
 if redis.call("HGET", KEYS[3], id) ~= attempt then return 0 end
 local entry = redis.call("XRANGE", KEYS[1], id, id)[1]
 if not entry then return 0 end
-redis.call("XADD", KEYS[4], "*", "body", entry[2][4], "reason", ARGV[3], "id", id, "attempt", attempt, "at", ARGV[4])
+local body = body_of(entry) or ""
+redis.call("XADD", KEYS[4], "*", "body", body, "reason", ARGV[3], "id", id, "attempt", attempt, "at", ARGV[4])
 redis.call("ZREM", KEYS[2], id)
 redis.call("HDEL", KEYS[3], id)
 return 1

@@ -1,7 +1,7 @@
 --[[
 stock/borrow: put lent units into the shard that asked for them, once a transfer.
 
-KEYS[1]  stock:{SALE:PARTITION}:meta       hash   epoch, version, state
+KEYS[1]  stock:{SALE:PARTITION}:meta       hash   epoch, version, state, writes
 KEYS[2]  stock:{SALE:PARTITION}:units      hash   I<sku> "price total limit", L<sku> left (absent: total)
 KEYS[3]  stock:{SALE:PARTITION}:borrowed   hash   transfer id -> units
 ARGV[1]  epoch
@@ -22,4 +22,5 @@ if redis.call("HSETNX", borrowed, ARGV[2], ARGV[4]) == 0 then return 0 end
 local row = redis.call("HMGET", units_key, "L" .. ARGV[3], "I" .. ARGV[3])
 local left = tonumber(row[1] or string.match(row[2] or "", "^%d+ (%d+)") or 0)
 redis.call("HSET", units_key, "L" .. ARGV[3], left + units)
+redis.call("HINCRBY", meta, "writes", 1)
 return 1

@@ -1,7 +1,7 @@
 --[[
 stock/lend: take units out of one shard for a sibling that ran dry, once a transfer.
 
-KEYS[1]  stock:{SALE:PARTITION}:meta    hash   epoch, version, state
+KEYS[1]  stock:{SALE:PARTITION}:meta    hash   epoch, version, state, writes
 KEYS[2]  stock:{SALE:PARTITION}:units   hash   I<sku> "price total limit", L<sku> left (absent: total), V<sku> of it not to be
                                                sold before W<sku>, T<sku> lent and not settled
 KEYS[3]  stock:{SALE:PARTITION}:lent    hash   transfer id -> "units at_ms partition sku", until settled
@@ -32,5 +32,6 @@ local given = math.min(left, math.max(wanted, math.floor(left / 2)))
 if given < 1 then return 0 end
 redis.call("HSET", units_key, "L" .. sku, all - given)
 redis.call("HINCRBY", units_key, "T" .. sku, given)
+redis.call("HINCRBY", meta, "writes", 1)
 redis.call("HSET", lent, ARGV[2], given .. " " .. ARGV[6] .. " " .. ARGV[5] .. " " .. sku)
 return given

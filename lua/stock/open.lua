@@ -1,7 +1,7 @@
 --[[
 stock/open: accept reservations in one partition from now on.
 
-KEYS[1]  stock:{SALE:PARTITION}:meta   hash   epoch, version, state
+KEYS[1]  stock:{SALE:PARTITION}:meta   hash   epoch, version, state, writes
 ARGV[1]  epoch
 
 Returns  1
@@ -12,4 +12,5 @@ local meta, epoch = KEYS[1], ARGV[1]
 local have = redis.call("HGET", meta, "epoch")
 if have ~= epoch then return redis.error_reply("STALE " .. (have or "none")) end
 redis.call("HSET", meta, "state", "open")
+redis.call("HINCRBY", meta, "writes", 1)
 return 1

@@ -1,7 +1,7 @@
 --[[
 stock/release: give the units of these orders back to the sale, reserved or sold alike.
 
-KEYS[1]    stock:{SALE:PARTITION}:meta       hash   epoch, version, state
+KEYS[1]    stock:{SALE:PARTITION}:meta       hash   epoch, version, state, writes
 KEYS[2]    stock:{SALE:PARTITION}:units      hash   L<sku> left (there since the units were held), R<sku> reserved,
                                                     S<sku> sold, G<sku> releases, V<sku> and W<sku>: below
 KEYS[3]    stock:{SALE:PARTITION}:due        zset   "order_id units sku buyer" of open reservations, by expiry
@@ -12,7 +12,8 @@ ARGV[2]    now_ms, Unix milliseconds
 ARGV[3]    sellable_ms: units that come back to a dry SKU are not sold again before then
 ARGV[4]    msgpack: a list of {order_id, sku, buyer, units, which of KEYS[5..] (from 1)}   at most 1000
 
-Returns  how many gave units back now; an order that holds none changes nothing but is closed for ever
+Returns  {changed, writes}   how many gave units back now (an order that holds none changes nothing but is closed for ever);
+                             the partition's writes
 Errors   STALE epoch, TOOMANY               nothing was changed
 Cost     O(orders), bounded by 1000: three reads and at most seven writes each
 
@@ -21,11 +22,11 @@ does in the background; until all of them have had the time to, nobody new may g
 ]]
 local meta, units_key, due, buyers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, now, sellable = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local have = redis.call("HGET", meta, "epoch")
-if have ~= epoch then return redis.error_reply("STALE " .. (have or "none")) end
+local have = redis.call("HMGET", meta, "epoch", "writes")
+if have[1] ~= epoch then return redis.error_reply("STALE " .. (have[1] or "none")) end
 local claims = cmsgpack.unpack(ARGV[4])
 if #claims > 1000 then return redis.error_reply("TOOMANY " .. #claims) end
-local changed = 0
+local changed, wrote = 0, false
 for i = 1, #claims do
   local id, sku, buyer, units = claims[i][1], claims[i][2], claims[i][3], claims[i][4]
   local held = KEYS[4 + claims[i][5]]
@@ -45,11 +46,13 @@ for i = 1, #claims do
     redis.call("HINCRBY", units_key, "G" .. sku, 1)
     local key = sku .. " " .. who
     if redis.call("HEXISTS", buyers, key) == 1 then redis.call("HINCRBY", buyers, key, -had) end
-    changed = changed + 1
+    changed, wrote = changed + 1, true
   elseif not state then
     -- Nothing is held under this id and nothing ever may be: a late reserve must hear "released".
     redis.call("HSET", held, id, "X " .. units .. " 0 " .. buyer)
     redis.call("HINCRBY", units_key, "G" .. sku, 0) -- there, so that whoever lists what was held looks here
+    wrote = true
   end
 end
-return changed
+if not wrote then return { 0, tonumber(have[2] or 0) } end
+return { changed, redis.call("HINCRBY", meta, "writes", 1) }

@@ -1,7 +1,7 @@
 --[[
 stock/reserve: hold units for orders, each order at most once.
 
-KEYS[1]    stock:{SALE:PARTITION}:meta       hash   epoch, version, state
+KEYS[1]    stock:{SALE:PARTITION}:meta       hash   epoch, version, state, writes
 KEYS[2]    stock:{SALE:PARTITION}:units      hash   I<sku> "price total limit", L<sku> left (absent: total), R<sku> reserved,
                                                       V<sku> of what is left, not to be sold before W<sku>
 KEYS[3]    stock:{SALE:PARTITION}:due        zset   "order_id units sku buyer" of open reservations, by expiry
@@ -12,7 +12,7 @@ ARGV[2]    expires_ms: when these reservations lapse, Unix milliseconds
 ARGV[3]    now_ms, Unix milliseconds
 ARGV[4]    msgpack: a list of {order_id, sku, buyer, units, which of KEYS[5..] (from 1)}   at most 1000
 
-Returns  msgpack: a list of {verdict, units_left, price_fen}, one an order, in order
+Returns  {writes, answers}   the partition's writes; msgpack: a list of {verdict, units_left, price_fen}, one an order, in order
          verdict: 0 sold out, 1 reserved, 2 duplicate (holds its units already), 3 over the buyer's limit,
                   4 not seeded, 5 released before, 6 the order id was used for other units
 Errors   STALE epoch, NOTOPEN state, BADUNITS, TOOMANY   nothing was changed
@@ -20,7 +20,7 @@ Cost     O(orders), bounded by 1000: at most three reads and five writes each
 ]]
 local meta, units_key, due, buyers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, expires, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local found = redis.call("HMGET", meta, "epoch", "state")
+local found = redis.call("HMGET", meta, "epoch", "state", "writes")
 if found[1] ~= epoch then return redis.error_reply("STALE " .. (found[1] or "none")) end
 if found[2] ~= "open" then return redis.error_reply("NOTOPEN " .. (found[2] or "none")) end
 local claims = cmsgpack.unpack(ARGV[4])
@@ -32,7 +32,7 @@ for i = 1, #claims do
   end
 end
 local verdicts = { R = 2, S = 2, X = 5 }
-local answers = {}
+local answers, wrote = {}, false
 for i = 1, #claims do
   local id, sku, buyer, wanted = claims[i][1], claims[i][2], claims[i][3], claims[i][4]
   local held = KEYS[4 + claims[i][5]]
@@ -67,9 +67,9 @@ for i = 1, #claims do
       redis.call("HSET", held, id, "R " .. wanted .. " " .. expires .. " " .. buyer)
       redis.call("ZADD", due, expires, id .. " " .. wanted .. " " .. sku .. " " .. buyer)
       if limited then redis.call("HINCRBY", buyers, who, wanted) end
-      answer = { 1, for_sale - wanted, tonumber(price) }
+      answer, wrote = { 1, for_sale - wanted, tonumber(price) }, true
     end
   end
   answers[i] = answer
 end
-return cmsgpack.pack(answers)
+return { wrote and redis.call("HINCRBY", meta, "writes", 1) or tonumber(found[3] or 0), cmsgpack.pack(answers) }

@@ -1,14 +1,14 @@
 --[[
 stock/seed: put SKUs on sale in one partition, each once.
 
-KEYS[1]  stock:{SALE:PARTITION}:meta    hash   epoch, version, state
+KEYS[1]  stock:{SALE:PARTITION}:meta    hash   epoch, version, state, writes
 KEYS[2]  stock:{SALE:PARTITION}:units   hash   I<sku> "price total limit"; its L<sku> comes with the first order
 ARGV[1]  epoch
 ARGV[2]  msgpack: a flat list sku, "price total limit", sku, ...   at most 1000 SKUs
 
 Returns  how many of them were new; those already there keep their counters
 Errors   STALE epoch, TOOMANY           nothing was changed
-Cost     O(SKUs), bounded by 1000; three commands whatever their number
+Cost     O(SKUs), bounded by 1000; four commands whatever their number
 ]]
 local meta, units, epoch = KEYS[1], KEYS[2], ARGV[1]
 local have = redis.call("HGET", meta, "epoch")
@@ -27,5 +27,8 @@ for i = 1, count do
     n = n + 2
   end
 end
-if n > 0 then redis.call("HSET", units, unpack(fields)) end
+if n > 0 then
+  redis.call("HSET", units, unpack(fields))
+  redis.call("HINCRBY", meta, "writes", 1)
+end
 return n / 2

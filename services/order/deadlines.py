@@ -7,14 +7,17 @@ later, at growing distances, until its payment is settled one way or the other.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from saleops.domain.messages import (
     DEADLINE_GROUP,
     DEADLINES,
+    NO_TRACES,
     OrderBatch,
     OrderLine,
     encode_batch,
+    line_of,
 )
 from saleops.domain.orders import Order, OrderState
 from saleops.domain.stock import Claim
@@ -35,23 +38,16 @@ LOOK_AGAIN_MIN_MS = 1_000
 LOOK_AGAIN_MAX_MS = 60_000
 
 
-def line_of(order: Order) -> OrderLine:
-    """``order`` as it travels from payment on: the amount of the orders table, and no token any more."""
-    return OrderLine(
-        order_id=order.order_id,
-        buyer=order.buyer,
-        sku=order.sku,
-        units=order.units,
-        amount_fen=order.amount_fen,
-        created_ms=order.created_ms,
-        due_ms=order.due_ms,
-    )
-
-
 async def publish_deadlines(
-    broker: Broker, orders: Iterable[Order], *, now_ms: int, not_before_ms: int = 0
+    broker: Broker,
+    orders: Iterable[Order],
+    *,
+    now_ms: int,
+    not_before_ms: int = 0,
+    traces: Mapping[str, str] = NO_TRACES,
 ) -> None:
     """Have ``orders`` looked at when they are due (never before ``not_before_ms``), one message for each second.
+    ``traces`` is order id -> traceparent.
 
     What is due beyond a broker's longest delay is looked at before its time, and sent on again then.
     """
@@ -59,7 +55,7 @@ async def publish_deadlines(
     for order in orders:
         look_ms = min(max(order.due_ms, not_before_ms), now_ms + DELAY_MAX_MS)
         second = -(-look_ms // ROUND_TO_MS) * ROUND_TO_MS
-        by_second.setdefault(second, []).append(line_of(order))
+        by_second.setdefault(second, []).append(line_of(order, traces.get(order.order_id, "")))
     for second, lines in sorted(by_second.items()):
         for start in range(0, len(lines), ORDERS_A_MESSAGE):
             part = lines[start : start + ORDERS_A_MESSAGE]
@@ -93,7 +89,8 @@ class DeadlineKeeper:
         rest = set(ids) - {order.order_id for order in cancelled}
         if rest:
             orders = await self._book.run(self._book.book.orders, sorted(rest))
-            await self._look_again(orders.values(), now_ms)
+            traces = {line.order_id: line.trace for line in lines if line.trace}
+            await self._look_again(orders.values(), now_ms, traces)
         if cancelled:
             claims = [Claim(o.order_id, o.sku, o.buyer, o.units) for o in cancelled]
             self.orders_cancelled += await self._stock.release(
@@ -102,12 +99,11 @@ class DeadlineKeeper:
         return dict.fromkeys(ids, DONE)
 
     async def _cancel(self, ids: Sequence[str], now_ms: int) -> list[Order]:
-        def call() -> list[Order]:
-            return self._book.book.cancel_unpaid(ids, now_ms=now_ms)
+        return await self._book.run(partial(self._book.book.cancel_unpaid, ids, now_ms=now_ms))
 
-        return await self._book.run(call)
-
-    async def _look_again(self, orders: Iterable[Order], now_ms: int) -> None:
+    async def _look_again(
+        self, orders: Iterable[Order], now_ms: int, traces: Mapping[str, str]
+    ) -> None:
         """Send on what is not settled: in payment just now, or not due yet (this clock is behind the sender's)."""
         for_later: dict[int, list[Order]] = {}
         for order in orders:
@@ -117,7 +113,11 @@ class DeadlineKeeper:
                 for_later.setdefault(now_ms + wait_ms, []).append(order)
         for not_before_ms, waiting in for_later.items():
             await publish_deadlines(
-                self._broker, waiting, now_ms=now_ms, not_before_ms=not_before_ms
+                self._broker,
+                waiting,
+                now_ms=now_ms,
+                not_before_ms=not_before_ms,
+                traces=traces,
             )
 
 

@@ -15,16 +15,16 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from enum import Enum
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from saleops.config.settings import ServiceSettings
-from saleops.domain.messages import ORDERS, OrderBatch, OrderLine, encode_batch
+from saleops.domain.messages import ORDERS, announcement, encode_batch
 from saleops.domain.orders import Order, OrderState, TxState
 from saleops.domain.stock import Claim, Verdict
+from saleops.domain.trace import child_of, new_trace
 from saleops.errors import StoreUnavailable
 from saleops.ports.broker import Broker, Half
 from saleops.ports.clock import Clock
@@ -32,78 +32,32 @@ from saleops.ports.orders import UnknownOutcome
 from saleops.ports.stock import StaleEpoch, StockStore
 from saleops.services.book import BookThread
 from saleops.services.order.soldout import SoldOutBoard
+from saleops.services.order.wish import Placed, Result, Waiting, Wish, end_all
 
 log = logging.getLogger("saleops.order")
-
 
 CONFIRM_AFTER_S = 0.02
 
 
-class Placed(Enum):
-    """How a wish to order ends."""
-
-    CREATED = "created"
-    REPLAYED = "replayed"  # the same request came before: its order is the answer
-    SOLD_OUT = "sold-out"
-    OVER_LIMIT = "over-limit"
-    UNKNOWN_SKU = "unknown-sku"
-    KEY_REUSED = "key-reused"  # the idempotency key belongs to another order
-    EXPIRED = "expired"  # the reservation under this key has lapsed: a new key is needed
-    PAUSED = "paused"  # the stock store is not on our epoch
-    UNAVAILABLE = "unavailable"  # an engine failed; the same request may be sent again
-    BUSY = "busy"  # too many are waiting
-
-
-class Wish(msgspec.Struct, frozen=True, gc=False):
-    """What a buyer asks for, checked and identified."""
-
-    order_id: str
-    buyer: str
-    sku: str
-    units: int
-    idempotency_key: str
-    payment_token: str
-
-    @property
-    def claim(self) -> Claim:
-        return Claim(self.order_id, self.sku, self.buyer, self.units)
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    placed: Placed
-    order: Order | None = None
-
-
-class _Waiting:
-    """A wish and the future its answer goes to."""
-
-    __slots__ = ("_on_way", "future", "looked_up", "order", "wish")
-
-    def __init__(
-        self, wish: Wish, future: "asyncio.Future[Result]", on_way: "dict[str, _Waiting]"
-    ) -> None:
-        self.wish = wish
-        self.future = future
-        self._on_way = on_way
-        on_way[wish.order_id] = self
-        self.order: Order | None = None  # set once its units are held
-        self.looked_up = False  # the database has been asked for an order under this id
-
-    def end(self, placed: Placed, order: Order | None = None) -> None:
-        """The answer. A buyer who hung up has cancelled the future; the order goes its way all the same."""
-        if self._on_way.pop(self.wish.order_id, None) is not None and not self.future.done():
-            self.future.set_result(Result(placed, order))
-
-
-class _Batch:
+class Batch:
     """Orders with held units, on their way under one tx_id."""
 
-    __slots__ = ("half", "members", "tx_id")
+    __slots__ = ("epoch", "half", "members", "tx_id")
 
-    def __init__(self, tx_id: str, members: list[_Waiting], half: Half) -> None:
+    def __init__(self, tx_id: str, members: list[Waiting], half: Half, epoch: str) -> None:
         self.tx_id = tx_id
         self.members = members
         self.half = half
+        self.epoch = epoch  # under which the units are held
+
+
+def _trace_of(held: Sequence[Waiting]) -> str:
+    """The message's own traceparent: a span of the first order that has a trace, else of a new one."""
+    span_id = secrets.token_hex(8)
+    for waiting in held:
+        if waiting.wish.trace:
+            return child_of(waiting.wish.trace, span_id)
+    return new_trace(secrets.token_hex(16), span_id)
 
 
 class GroupCommit:
@@ -119,9 +73,9 @@ class GroupCommit:
         clock: Clock,
         board: SoldOutBoard,
         epoch: Callable[[], str],
-        on_stale: Callable[[], None],
+        on_stale: Callable[[str], None],
     ) -> None:
-        """``epoch`` gives the epoch we sell under ("" while paused); ``on_stale`` hears that it is over."""
+        """``epoch`` gives the epoch we sell under ("" while paused); ``on_stale`` hears that it is over, and why."""
         self._settings = settings
         self._stock = stock
         self._book = book
@@ -130,10 +84,10 @@ class GroupCommit:
         self._board = board
         self._epoch = epoch
         self._on_stale = on_stale
-        self._gathering: list[_Waiting] = []
-        self._on_way: dict[str, _Waiting] = {}
+        self._gathering: list[Waiting] = []
+        self._on_way: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
-        self._to_commit: asyncio.Queue[_Batch] = asyncio.Queue(maxsize=1)
+        self._to_commit: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
         self._to_confirm: list[Claim] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._later: set[asyncio.Task[None]] = set()
@@ -151,12 +105,12 @@ class GroupCommit:
             return await self._follow(twin, wish)
         if len(self._on_way) >= self._settings.admission.queue_max:
             return self._count(Result(Placed.BUSY))
-        waiting = _Waiting(wish, self._loop.create_future(), self._on_way)
+        waiting = Waiting(wish, self._loop.create_future(), self._on_way)
         self._gathering.append(waiting)
         self._wake.set()
         return self._count(await waiting.future)
 
-    async def _follow(self, twin: _Waiting, wish: Wish) -> Result:
+    async def _follow(self, twin: Waiting, wish: Wish) -> Result:
         if (twin.wish.sku, twin.wish.units) != (wish.sku, wish.units):
             return self._count(Result(Placed.KEY_REUSED))
         try:
@@ -209,12 +163,12 @@ class GroupCommit:
                     await self._reserve(batch)
                 except Exception:
                     log.exception("a batch of %d orders could not be reserved", len(batch))
-                    _end_all(batch, Placed.UNAVAILABLE)
+                    end_all(batch, Placed.UNAVAILABLE)
 
-    async def _reserve(self, batch: list[_Waiting]) -> None:
+    async def _reserve(self, batch: list[Waiting]) -> None:
         epoch, now_ms, tx_id = self._epoch(), self._clock.now_ms(), secrets.token_hex(12)
         if not epoch:
-            return _end_all(batch, Placed.PAUSED)
+            return end_all(batch, Placed.PAUSED)
         try:
             answers = await self._stock.reserve(
                 epoch,
@@ -223,13 +177,12 @@ class GroupCommit:
                 expires_ms=now_ms + self._settings.reservation_ttl_ms,
             )
         except StaleEpoch as error:
-            log.error("selling pauses: %s", error.message)
-            self._on_stale()
-            return _end_all(batch, Placed.PAUSED)
+            self._on_stale(error.message)
+            return end_all(batch, Placed.PAUSED)
         except StoreUnavailable as error:
             log.warning("%s", error.message)
-            return _end_all(batch, Placed.UNAVAILABLE)
-        held: list[_Waiting] = []
+            return end_all(batch, Placed.UNAVAILABLE)
+        held: list[Waiting] = []
         for waiting, answer in zip(batch, answers, strict=True):
             verdict, wish = answer.verdict, waiting.wish
             if verdict == Verdict.DUPLICATE and not waiting.looked_up:
@@ -258,24 +211,28 @@ class GroupCommit:
                 waiting.end(Placed.UNKNOWN_SKU)
             elif verdict == Verdict.MISMATCH:
                 waiting.end(Placed.KEY_REUSED)
+            elif verdict == Verdict.UNANSWERED:
+                waiting.end(Placed.UNAVAILABLE)
             else:
                 self._soon(self._look_up(waiting, released=True))
-        batch_sent = await self._send_half(tx_id, held) if held else None
+        batch_sent = await self._send_half(tx_id, held, epoch) if held else None
         if batch_sent is not None:
             await self._to_commit.put(batch_sent)
         return None
 
-    async def _send_half(self, tx_id: str, held: list[_Waiting]) -> _Batch | None:
+    async def _send_half(self, tx_id: str, held: list[Waiting], epoch: str) -> Batch | None:
         """Announce the orders. On failure they hear UNAVAILABLE; their units come back by expiry or by a replay."""
         try:
-            half = await self._broker.send_half(ORDERS, tx_id, encode_batch(_body(tx_id, held)))
+            traces = {waiting.wish.order_id: waiting.wish.trace for waiting in held}
+            body = encode_batch(announcement(tx_id, [waiting.held for waiting in held], traces))
+            half = await self._broker.send_half(ORDERS, tx_id, body, trace=_trace_of(held))
         except StoreUnavailable as error:
             log.warning("no half message: %s", error.message)
-            _end_all(held, Placed.UNAVAILABLE)
+            end_all(held, Placed.UNAVAILABLE)
             return None
-        return _Batch(tx_id, held, half)
+        return Batch(tx_id, held, half, epoch)
 
-    async def _look_up(self, waiting: _Waiting, *, released: bool = False) -> None:
+    async def _look_up(self, waiting: Waiting, *, released: bool = False) -> None:
         """The stock store knows this id: answer from the database, or place it if a crash left only the units."""
         try:
             found = await self._book.run(self._book.book.orders, [waiting.wish.order_id])
@@ -285,8 +242,11 @@ class GroupCommit:
         order = found.get(waiting.wish.order_id)
         if order is not None and order.state != OrderState.TOMBSTONE:
             return waiting.end(*self._replay(waiting.wish, order))
-        if released or order is not None:
+        if order is not None:
             return waiting.end(Placed.EXPIRED)
+        if released:
+            # A reservation that lapsed left a tombstone; without one it was the database's guard that refused the order.
+            return waiting.end(Placed.SOLD_OUT)
         waiting.looked_up = True
         self._gathering.append(waiting)
         self._wake.set()
@@ -307,42 +267,49 @@ class GroupCommit:
                 await self._write(batch)
             except Exception:
                 log.exception("a batch of %d orders could not be committed", len(batch.members))
-                _end_all(batch.members, Placed.UNAVAILABLE)
+                end_all(batch.members, Placed.UNAVAILABLE)
 
-    async def _write(self, batch: _Batch) -> None:
+    async def _write(self, batch: Batch) -> None:
         """Commit a batch; whoever stands in its way is answered and taken out, the rest goes again under a new tx_id.
 
         Each round either commits, or takes at least one order out, or (a fenced tx_id) is bounded by ``fenced``.
         """
         fenced = 0
-        alone: list[_Waiting] = []
+        alone: list[Waiting] = []
         while True:
-            orders = [_the_order(waiting) for waiting in batch.members]
+            orders = [waiting.held for waiting in batch.members]
             try:
-                outcome = await self._book.run(self._book.book.place, batch.tx_id, orders)
+                outcome = await self._book.run(
+                    partial(self._book.book.place, batch.tx_id, orders, epoch=batch.epoch)
+                )
                 committed = outcome.committed
             except UnknownOutcome:
                 state = await self._ask_outcome(batch.tx_id)
                 if state is None:
                     # Neither answer can be had now: check-back and the expiry sweep will finish, a replay will tell.
-                    return _end_all(batch.members + alone, Placed.UNAVAILABLE)
-                outcome, committed = None, state is TxState.COMMITTED
+                    return end_all(batch.members + alone, Placed.UNAVAILABLE)
+                outcome = None
+                committed = state in (TxState.COMMITTED, TxState.ANNOUNCED)
             except StoreUnavailable as error:
                 log.warning("nothing was written: %s", error.message)
                 self._soon(self._rollback(batch.half))
-                return _end_all(batch.members + alone, Placed.UNAVAILABLE)
+                return end_all(batch.members + alone, Placed.UNAVAILABLE)
             if committed:
                 self.commits += 1
                 self.committed_orders += len(orders)
                 self._soon(self._publish(batch, orders))
-                rest: list[_Waiting] = []
+                rest: list[Waiting] = []
             else:
                 self._soon(self._rollback(batch.half))
                 rest = batch.members
+                if outcome is not None and outcome.stale:
+                    # The units stay held (or went with the old counters): the same request finds them when selling goes on.
+                    self._on_stale("the orders database has gone on to another epoch")
+                    return end_all(rest + alone, Placed.PAUSED)
                 if outcome is None or not (outcome.existing or outcome.refused_skus):
                     fenced += 1
                     if fenced > 3:
-                        return _end_all(rest + alone, Placed.UNAVAILABLE)
+                        return end_all(rest + alone, Placed.UNAVAILABLE)
                 else:
                     rest = self._answer_existing(rest, outcome.existing)
                     rest, single = self._split_refused(rest, outcome.refused_skus)
@@ -353,10 +320,10 @@ class GroupCommit:
                 rest, alone = alone[:1], alone[1:]
             tx_id = secrets.token_hex(12)
             for waiting in rest:
-                waiting.order = msgspec.structs.replace(_the_order(waiting), tx_id=tx_id)
-            sent = await self._send_half(tx_id, rest)
+                waiting.order = msgspec.structs.replace(waiting.held, tx_id=tx_id)
+            sent = await self._send_half(tx_id, rest, batch.epoch)
             if sent is None:
-                return _end_all(alone, Placed.UNAVAILABLE)
+                return end_all(alone, Placed.UNAVAILABLE)
             batch = sent
 
     async def _ask_outcome(self, tx_id: str) -> TxState | None:
@@ -369,9 +336,7 @@ class GroupCommit:
                 await self._clock.sleep(0.1 * 2**attempt)
         return None
 
-    def _answer_existing(
-        self, members: list[_Waiting], existing: dict[str, Order]
-    ) -> list[_Waiting]:
+    def _answer_existing(self, members: list[Waiting], existing: dict[str, Order]) -> list[Waiting]:
         """Orders that are there already get their first answer. Returns the others."""
         rest, lapsed = [], []
         for waiting in members:
@@ -391,14 +356,14 @@ class GroupCommit:
         return rest
 
     def _split_refused(
-        self, members: list[_Waiting], refused: frozenset[str]
-    ) -> tuple[list[_Waiting], list[_Waiting]]:
+        self, members: list[Waiting], refused: frozenset[str]
+    ) -> tuple[list[Waiting], list[Waiting]]:
         """Orders whose SKU the database's own guard refused: several go again one by one, a lone one is sold out.
 
         This happens only when Redis has forgotten sales, so it may be slow, but it must sell the last unit.
         """
         rest = [w for w in members if w.wish.sku not in refused]
-        again: list[_Waiting] = []
+        again: list[Waiting] = []
         for sku in refused:
             of_sku = [w for w in members if w.wish.sku == sku]
             if len(of_sku) == 1:
@@ -410,7 +375,7 @@ class GroupCommit:
                 again += of_sku
         return rest, again
 
-    async def _publish(self, batch: _Batch, orders: Sequence[Order]) -> None:
+    async def _publish(self, batch: Batch, orders: Sequence[Order]) -> None:
         try:
             await self._broker.commit(batch.half)
         except StoreUnavailable as error:
@@ -455,30 +420,3 @@ class GroupCommit:
         self._later.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("work beside the pipeline failed", exc_info=task.exception())
-
-
-def _the_order(waiting: _Waiting) -> Order:
-    assert waiting.order is not None, "only orders with held units go beyond the reservation"
-    return waiting.order
-
-
-def _body(tx_id: str, held: Sequence[_Waiting]) -> OrderBatch:
-    lines = [
-        OrderLine(
-            order.order_id,
-            order.buyer,
-            order.sku,
-            order.units,
-            order.price_fen * order.units,
-            order.created_ms,
-            order.due_ms,
-            order.payment_token,
-        )
-        for order in map(_the_order, held)
-    ]
-    return OrderBatch(tx_id, lines)
-
-
-def _end_all(members: Sequence[_Waiting], placed: Placed) -> None:
-    for waiting in members:
-        waiting.end(placed)

@@ -1,9 +1,10 @@
 """What an order worker does beside taking orders.
 
-- learns the sale's epoch from the database and whether the stock store is on it; while it is not, selling is paused;
+- learns the sale's epoch and whether the stock store can be believed (believing.py); while it cannot, selling is paused and
+  one of the workers puts the store right;
 - sweeps expired reservations: a tombstone in the database decides between giving back and confirming;
 - refreshes the sold-out board, finishes loans between shards that a crash cut in two;
-- answers the broker's check-backs from the tx table.
+- answers the broker's check-backs from the tx table, and sends messages that got lost again (announcing.py).
 
 Every worker does all of it: each act is idempotent, so two sweepers cost a little work and no harm.
 """
@@ -22,6 +23,7 @@ from saleops.ports.broker import Half, Resolution
 from saleops.ports.clock import Clock
 from saleops.ports.stock import StaleEpoch, StockStore
 from saleops.services.book import BookThread
+from saleops.services.order.believing import Believer, Repair
 from saleops.services.order.soldout import SoldOutBoard
 
 log = logging.getLogger("saleops.order")
@@ -30,6 +32,7 @@ EPOCH_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
 BOARD_EVERY_S = 0.5
 LOANS_EVERY_S = 5.0
+ANNOUNCE_EVERY_S = 15.0
 SWEEP_BATCH = 500
 
 
@@ -44,6 +47,8 @@ class Upkeep:
         book: BookThread,
         clock: Clock,
         board: SoldOutBoard,
+        repair: Repair,
+        announce: Callable[[], Awaitable[None]],
         rng: random.Random | None = None,
     ) -> None:
         self._sale = sale
@@ -51,6 +56,8 @@ class Upkeep:
         self._book = book
         self._clock = clock
         self._board = board
+        self._believer = Believer(sale, stock=stock, book=book, clock=clock, repair=repair)
+        self._announce = announce
         self._rng = rng or random.Random()
         self._tasks: list[asyncio.Task[None]] = []
         self.epoch = ""
@@ -63,6 +70,7 @@ class Upkeep:
             (self.sweep, SWEEP_EVERY_S),
             (self.refresh_board, BOARD_EVERY_S),
             (self.settle_loans, LOANS_EVERY_S),
+            (self.announce_lost, ANNOUNCE_EVERY_S),
         )
         self._tasks = [
             asyncio.create_task(self._repeat(act, seconds), name=f"upkeep-{act.__name__}")
@@ -92,24 +100,21 @@ class Upkeep:
         if self.epoch:
             log.error("selling is paused: %s", why)
         self.epoch, self.why_paused = "", why
+        self._board.clear()
 
     async def learn_epoch(self) -> None:
-        """Sell only while the database and the stock store hold the same, complete sale."""
-        row = await self._book.run(self._book.book.sale, self._sale)
-        if row is None or not row.complete:
-            return self.pause(f"sale {self._sale} is not seeded")
-        state = await self._stock.seed_state()
-        if not state.complete:
-            return self.pause("the stock store is not seeded")
-        if state.epoch != row.epoch:
-            return self.pause(
-                f"the stock store is on epoch {state.epoch}, the database on {row.epoch}"
-            )
-        if self.epoch != row.epoch:
-            log.info("selling %s under epoch %s", self._sale, row.epoch)
+        """Sell only while the database and a stock store that can be believed hold the same, complete sale."""
+        belief = await self._believer.look(self.pause)
+        if not belief.epoch:
+            return self.pause(belief.why)
+        if self.epoch != belief.epoch:
+            log.info("selling %s under epoch %s", self._sale, belief.epoch)
             self._board.clear()
-            self.epoch, self.why_paused = row.epoch, ""
+            self.epoch, self.why_paused = belief.epoch, ""
         return None
+
+    async def announce_lost(self) -> None:
+        await self._announce()
 
     async def sweep(self) -> None:
         """End expired reservations. The database's primary key decides who wins: the tombstone or a late order."""
@@ -162,4 +167,4 @@ class Upkeep:
         except StoreUnavailable as error:
             log.warning("check-back of %s has to wait: %s", half.tx_id, error.message)
             return Resolution.UNKNOWN
-        return Resolution.COMMIT if state is TxState.COMMITTED else Resolution.ROLLBACK
+        return Resolution.ROLLBACK if state is TxState.ABORTED else Resolution.COMMIT

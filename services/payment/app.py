@@ -13,16 +13,18 @@ import msgspec
 
 from saleops.domain.messages import ORDERS, PAYMENT_GROUP
 from saleops.domain.orders import Order, OrderState
+from saleops.domain.trace import in_words, traceparent_of
 from saleops.errors import UpstreamError
 from saleops.ports.broker import Broker
 from saleops.ports.clock import Clock, WallClock
-from saleops.ports.payments import PaymentProvider
+from saleops.ports.payments import PaymentProvider, Refunds
 from saleops.services.book import BookThread
 from saleops.services.consumer import Consumer
 from saleops.services.own_orders import (
     ORDER_ID_SCHEMA,
     STATE_NAMES,
     Identify,
+    consistency_headers,
     find_own_order,
     unavailable,
 )
@@ -62,7 +64,18 @@ class PaymentView(msgspec.Struct, frozen=True, gc=False):
 class PaymentApi:
     """The handlers of the payment service."""
 
-    def __init__(self, *, book: BookThread, cashier: Cashier, identify: Identify) -> None:
+    def __init__(
+        self,
+        *,
+        book: BookThread,
+        cashier: Cashier,
+        identify: Identify,
+        clock: Clock | None = None,
+        replica: bool = False,
+    ) -> None:
+        """``replica`` says that the order service reads orders from one, which hears of a payment later."""
+        self._clock = clock or WallClock()
+        self._replica = replica
         self._book = book
         self._cashier = cashier
         self._identify = identify
@@ -75,6 +88,7 @@ class PaymentApi:
     async def post_payment(self, request: Request) -> Response:
         identity = self._identify(request)
         token = request.decode(self._decoder).token
+        trace = traceparent_of(request.headers.get("traceparent"))
         order = await find_own_order(self._book, request.path_args[0], identity)
         if order.state in SETTLED:
             return _shown(order)
@@ -90,20 +104,28 @@ class PaymentApi:
             )
         try:
             # Shielded: a buyer who hangs up does not cut a charge in two.
-            collected = await asyncio.shield(self._cashier.pay_now(order, token))
+            collected = await asyncio.shield(self._cashier.pay_now(order, token, trace=trace))
         except UpstreamError as error:
-            log.warning("paying order %s: %s", order.order_id, error.message)
+            log.warning("paying order %s%s: %s", order.order_id, in_words(trace), error.message)
             raise unavailable("The payment may go through yet; it is taken once at most.") from None
         now = collected.orders.get(order.order_id, order)
         if now.state in SETTLED:
-            return _shown(now)
+            return self._changed(now)
+        if now.order_id in collected.refunded:
+            raise _cancelled("The payment came too late and was given back.")
         if now.order_id in collected.stranded:
             raise _cancelled("The payment came too late and will be refunded.")
         if now.state == OrderState.CANCELLED:
             raise _cancelled()
         if now.order_id in collected.declined:
             raise Refusal(402, "declined", "The payment was declined", "Try another one.")
-        return _shown(now, status=202)
+        return self._changed(now, status=202)
+
+    def _changed(self, order: Order, *, status: int = 200) -> Response:
+        """``order`` after it was paid: a buyer who reads "unpaid" from a replica that lags would pay again."""
+        shown = _shown(order, status=status)
+        token = consistency_headers(self._clock.now_ms(), replica=self._replica)
+        return Response(shown.status, [*shown.headers, *token], shown.body)
 
 
 def _cancelled(detail: str = "") -> Refusal:
@@ -157,13 +179,19 @@ def create_app(
     provider: PaymentProvider,
     identify: Identify,
     clock: Clock | None = None,
+    replica: bool = False,
+    refunds: Refunds | None = None,
 ) -> Service:
-    """The payment service on these ports."""
+    """The payment service on these ports. ``replica``: orders are read from a replica elsewhere."""
     clock = clock or WallClock()
-    cashier = Cashier(book=book, provider=provider, broker=broker, clock=clock)
-    consumer = Consumer(broker, ORDERS, PAYMENT_GROUP, cashier.handle, clock=clock)
+    cashier = Cashier(book=book, provider=provider, broker=broker, clock=clock, refunds=refunds)
+
+    async def arrived(tx_ids: list[str]) -> None:
+        await book.run(book.book.announced, tx_ids)
+
+    consumer = Consumer(broker, ORDERS, PAYMENT_GROUP, cashier.handle, clock=clock, arrived=arrived)
     running = Running([consumer])
-    api = PaymentApi(book=book, cashier=cashier, identify=identify)
+    api = PaymentApi(book=book, cashier=cashier, identify=identify, clock=clock, replica=replica)
     return Service(
         "payment",
         routes(api),

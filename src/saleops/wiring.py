@@ -13,29 +13,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saleops.config.engine_urls import REDIS_SCHEMES, named_engines
 from saleops.errors import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
-    from saleops.adapters.book_payments import BookRunner
+    from saleops.adapters.book_payments import BookPayments, BookRunner
+    from saleops.adapters.faults import Faults
     from saleops.adapters.file_state import Owner
+    from saleops.adapters.sql_orders import SqlOrderBook
     from saleops.config.sale import Engines
-    from saleops.config.settings import JwtSettings
+    from saleops.config.settings import JwtSettings, ServiceSettings
+    from saleops.domain.connections import ConnectionRoom
     from saleops.ports.broker import Broker
     from saleops.ports.cache import PageCache
     from saleops.ports.engines import EngineUrls, ServeState
     from saleops.ports.load import LoadRunner
     from saleops.ports.orders import OrderBook
-    from saleops.ports.payments import PaymentProvider
     from saleops.ports.processes import Engine, Workers
+    from saleops.ports.repair import BookRepair, StepLog, StockRepair
     from saleops.ports.stock import StockStore
+    from saleops.ports.strategies import Contender
     from saleops.ports.tokens import TokenVerifier
 
 
 @asynccontextmanager
 async def open_stock_store(redis_url: str, *, sale: str) -> AsyncIterator[StockStore]:
-    """The counters of ``sale`` behind ``redis_url`` (redis://, rediss://, unix://)."""
+    """The counters of ``sale`` behind ``redis_url``, a server's or a cluster's."""
     from saleops.adapters.redis_stock import RedisStockStore
 
     store = RedisStockStore.from_url(redis_url, sale=sale)
@@ -60,16 +66,25 @@ async def open_page_cache(redis_url: str, *, sale: str) -> AsyncIterator[PageCac
 async def open_broker(
     broker_url: str, *, sale: str, check_after_ms: int = 6_000
 ) -> AsyncIterator[Broker]:
-    """The broker behind ``broker_url``: the embedded one on Streams for Redis URLs."""
+    """The broker behind ``broker_url``: RocketMQ, or the embedded one on Streams for Redis URLs.
+
+    When RocketMQ asks about a half is its own setting (transactionTimeOut), not ``check_after_ms``.
+    """
     scheme = broker_url.partition("://")[0]
-    if scheme not in ("redis", "rediss", "unix"):
+    broker: Broker
+    if scheme == "rocketmq":
+        from saleops.adapters.rocketmq_broker import RocketmqBroker
+
+        broker = RocketmqBroker.from_url(broker_url, sale=sale)
+    elif scheme in REDIS_SCHEMES:
+        from saleops.adapters.streams_broker import StreamsBroker
+
+        broker = StreamsBroker.from_url(broker_url, sale=sale, check_after_ms=check_after_ms)
+    else:
         raise ConfigError(
             f"no broker speaks {scheme}://; nothing was started",
-            hint="Use redis://, rediss:// or unix:// (the embedded broker on Streams).",
+            hint="Use rocketmq://, or redis://, rediss://, unix:// or redis+cluster:// (the embedded broker on Streams).",
         )
-    from saleops.adapters.streams_broker import StreamsBroker
-
-    broker = StreamsBroker.from_url(broker_url, sale=sale, check_after_ms=check_after_ms)
     try:
         yield broker
     finally:
@@ -77,34 +92,124 @@ async def open_broker(
 
 
 @contextmanager
-def open_order_book(database_url: str) -> Iterator[OrderBook]:
-    """One connection to the orders database: sqlite:///path or mysql://user:password@host:port/database."""
-    scheme = database_url.partition("://")[0]
-    book: OrderBook
-    if scheme == "sqlite":
-        from saleops.adapters.sqlite_orders import SqliteOrderBook
-
-        book = SqliteOrderBook.from_url(database_url)
-    elif scheme == "mysql":
-        from saleops.adapters.mysql_orders import MysqlOrderBook
-
-        book = MysqlOrderBook.from_url(database_url)
-    else:
-        raise ConfigError(
-            f"no database speaks {scheme}://; nothing was started",
-            hint="Use sqlite:///path/orders.db or mysql://user:password@host:3306/database.",
-        )
+def open_order_book(database_url: str, *, must_exist: bool = False) -> Iterator[OrderBook]:
+    """One connection to the orders database: sqlite:///path or mysql://user:password@host:port/database. With
+    ``must_exist`` no file is made where there is none: ConfigError."""
+    book = _order_book(database_url, must_exist=must_exist)
     try:
         yield book
     finally:
         book.close()
 
 
-def payment_provider(runner: BookRunner) -> PaymentProvider:
-    """The bundled payment provider, its ledger in the orders database that ``runner``'s thread owns."""
+def _order_book(database_url: str, *, must_exist: bool = False) -> SqlOrderBook:
+    """Not connected yet."""
+    scheme = database_url.partition("://")[0]
+    if scheme == "sqlite":
+        from saleops.adapters.sqlite_orders import SqliteOrderBook
+
+        book = SqliteOrderBook.from_url(database_url)
+        if must_exist:
+            book.check_there()
+        return book
+    if scheme == "mysql":
+        from saleops.adapters.mysql_orders import MysqlOrderBook
+
+        return MysqlOrderBook.from_url(database_url)
+    raise ConfigError(
+        f"no database speaks {scheme}://; nothing was started",
+        hint="Use sqlite:///path/orders.db or mysql://user:password@host:3306/database.",
+    )
+
+
+def connection_room(database_url: str) -> ConnectionRoom | None:
+    """How many connections the orders database grants; None where nobody counts them (SQLite). Raises StoreUnavailable."""
+    if not database_url.startswith("mysql://"):
+        return None
+    from contextlib import closing
+
+    from saleops.adapters.mysql_session import MysqlSession, mysql_address
+
+    with closing(MysqlSession(mysql_address(database_url))) as session:
+        return session.room()
+
+
+@asynccontextmanager
+async def open_stock_repair(redis_url: str, *, sale: str) -> AsyncIterator[StockRepair]:
+    """The raw rows of ``sale``'s counters behind ``redis_url``, for a repair."""
+    from saleops.adapters.redis_stock_repair import RedisStockRepair
+    from saleops.adapters.stock_server import StockServer
+
+    server = StockServer(redis_url, timeout_s=5.0)
+    try:
+        yield RedisStockRepair(server, sale=sale)
+    finally:
+        await server.close()
+
+
+def book_repair(book: OrderBook) -> BookRepair:
+    """The raw rows of the orders database that ``book`` is connected to, for a repair; same thread."""
+    from saleops.adapters.sql_dialect import SqlDialect
+    from saleops.adapters.sql_repair import SqlBookRepair
+
+    if not isinstance(book, SqlDialect):
+        raise TypeError(f"{type(book).__name__} cannot be repaired: it is no SQL database")
+    return SqlBookRepair(book)
+
+
+def write_undo(path: Path, text: bytes) -> None:
+    """Make the undo file ``path`` (mode 0600, never written over). Raises Refused, ConfigError or UpstreamError."""
+    from saleops.adapters.undo_file import write_undo as write
+
+    write(path, text)
+
+
+def read_undo(path: Path) -> bytes:
+    """What is in the undo file ``path``. Raises ConfigError."""
+    from saleops.adapters.undo_file import read_undo as read
+
+    return read(path)
+
+
+def open_undo_log(path: Path) -> AbstractContextManager[StepLog]:
+    """Adds to the undo file ``path`` what becomes of its steps. Raises ConfigError, later UpstreamError."""
+    from saleops.adapters.undo_file import open_undo_log as open_log
+
+    return open_log(path)
+
+
+def make_state_dir(path: Path) -> Path:
+    """``path``, made if need be, for its owner alone. Raises ConfigError when it is no directory of ours."""
+    from saleops.adapters.file_state import open_state_dir
+
+    return open_state_dir(path)
+
+
+def refunding_provider(runner: BookRunner, rows: BookRepair) -> BookPayments:
+    """The bundled payment provider, its ledger in the orders database that ``runner``'s thread owns; it also gives back."""
     from saleops.adapters.book_payments import BookPayments
 
-    return BookPayments(runner)
+    return BookPayments(runner, rows)
+
+
+def faults(service: str, settings: ServiceSettings) -> Faults:
+    """The fault layer of a worker that was told to fail on purpose. Raises ConfigError unless all engines are near."""
+    import logging
+
+    from saleops.adapters.faults import Faults, check_near
+
+    check_near(
+        {
+            "stock store": settings.redis_url,
+            "database": settings.database_url,
+            "broker": settings.broker_url,
+        }
+    )
+    logging.getLogger("saleops.faults").critical(
+        "THIS WORKER FAILS ON PURPOSE: %s",
+        ", ".join(f"{fault.action} at {fault.point}" for fault in settings.faults),
+    )
+    return Faults(settings.faults, service=service)
 
 
 def token_verifier(settings: JwtSettings) -> TokenVerifier:
@@ -116,9 +221,6 @@ def token_verifier(settings: JwtSettings) -> TokenVerifier:
 # -- engines -------------------------------------------------------------------------------------------------
 
 STATE_DIR = Path(".saleops")
-REDIS_VARIABLE = "SALEOPS_REDIS_URL"
-DATABASE_VARIABLE = "SALEOPS_DATABASE_URL"
-BROKER_VARIABLE = "SALEOPS_BROKER_URL"
 
 
 @dataclass(frozen=True)
@@ -159,7 +261,7 @@ def own_state(
     """
     from saleops.adapters.file_state import lock_state_dir, open_state_dir
 
-    given = _given_urls(redis, database, broker, engines)
+    given = named_engines(redis=redis, database=database, broker=broker, engines=engines)
     path = open_state_dir(state_dir)
     with lock_state_dir(path, command=command):
         yield _embed_the_rest(path, given)
@@ -174,16 +276,19 @@ def open_engines(
     engines: Engines | None = None,
     state_dir: Path = STATE_DIR,
     command: str = "a command",
+    migrate: bool = True,
 ) -> Iterator[EngineUrls]:
     """The engines to work on: those that flags, ``SALEOPS_*_URL`` and the sale file name; else those of the ``serve``
     that runs on ``state_dir``; else embedded ones, started for the length of the block.
 
     ``command`` names the caller to whoever is refused meanwhile. Call it from the main thread (the kernel ties an
-    embedded engine to the thread that started it). Raises Refused when the state is in use by anything but a serve.
+    embedded engine to the thread that started it). Without ``migrate`` an embedded database that is there stays as it
+    is: who looks for damage must not repair a table on the way. Raises Refused when the state is in use by anything but a
+    serve.
     """
     from saleops.adapters.file_state import lock_state_dir, open_state_dir, read_state
 
-    given = _given_urls(redis, database, broker, engines)
+    given = named_engines(redis=redis, database=database, broker=broker, engines=engines)
     if len(given) == 3:
         yield _urls_of(given, embedded=False)
         return
@@ -196,7 +301,8 @@ def open_engines(
         return
     with lock_state_dir(path, command=command):
         state = _embed_the_rest(path, given)
-        if state.urls.origins["database"] == "embedded":
+        new = not (path / "orders.db").exists()
+        if state.urls.origins["database"] == "embedded" and (migrate or new):
             with open_order_book(state.urls.database_url) as book:
                 book.migrate()
         if state.engine is None:
@@ -219,7 +325,10 @@ def nothing_there(
     state_dir: Path = STATE_DIR,
 ) -> bool:
     """Whether ``open_engines`` would start empty embedded engines: then a dry run need not start them."""
-    return not _given_urls(redis, database, broker, engines) and not state_dir.exists()
+    return (
+        not named_engines(redis=redis, database=database, broker=broker, engines=engines)
+        and not state_dir.exists()
+    )
 
 
 async def prepare_engines(urls: EngineUrls, *, sale: str) -> None:
@@ -229,6 +338,9 @@ async def prepare_engines(urls: EngineUrls, *, sale: str) -> None:
     async with open_stock_store(urls.redis_url, sale=sale) as stock:
         await stock.ping()
     async with open_broker(urls.broker_url, sale=sale) as broker:
+        # RocketMQ's topics and groups; before the ping, whose question a proxy would answer with "no such topic" for 20 s.
+        if prepare := getattr(broker, "prepare", None):
+            await prepare()
         await broker.ping()
 
     def migrate() -> None:
@@ -236,17 +348,6 @@ async def prepare_engines(urls: EngineUrls, *, sale: str) -> None:
             book.migrate()
 
     await asyncio.to_thread(migrate)
-
-
-def named_engines(
-    *,
-    redis: str | None = None,
-    database: str | None = None,
-    broker: str | None = None,
-    engines: Engines | None = None,
-) -> dict[str, tuple[str, str]]:
-    """name -> (URL, origin) of the engines that flags, environment and sale file name. Raises ConfigError."""
-    return _given_urls(redis, database, broker, engines)
 
 
 def engine_ping(name: str, url: str) -> Callable[[], Awaitable[None]]:
@@ -267,6 +368,22 @@ def engine_ping(name: str, url: str) -> Callable[[], Awaitable[None]]:
             await asyncio.to_thread(_ping_database, url)
 
     return ping
+
+
+async def broker_settings(url: str, *, timeout_s: float) -> dict[str, dict[str, str]] | None:
+    """What RocketMQ's brokers behind ``url`` are set to, by broker; None where the URL names no name server to ask.
+    Raises StoreUnavailable or ConfigError."""
+    from saleops.adapters.rocketmq_settings import read_settings
+
+    return await read_settings(url, timeout_s=timeout_s)
+
+
+async def missing_topics(url: str, sale: str, *, timeout_s: float) -> list[str] | None:
+    """The topics of ``sale`` that RocketMQ behind ``url`` does not have; None where the URL names no name server to ask.
+    Raises StoreUnavailable or ConfigError."""
+    from saleops.adapters.rocketmq_settings import read_missing_topics
+
+    return await read_missing_topics(url, sale, timeout_s=timeout_s)
 
 
 def _ping_database(url: str) -> None:
@@ -328,58 +445,6 @@ def dev_token(secret: str, buyer: str, *, ttl_s: int, settings: JwtSettings) -> 
     )
 
 
-def _given_urls(
-    redis: str | None, database: str | None, broker: str | None, engines: Engines | None
-) -> dict[str, tuple[str, str]]:
-    """name -> (URL, origin) for what somebody named; the broker follows the Redis it was not told apart from."""
-    given: dict[str, tuple[str, str]] = {}
-    for name, flag, variable in (
-        ("redis", redis, REDIS_VARIABLE),
-        ("database", database, DATABASE_VARIABLE),
-        ("broker", broker, BROKER_VARIABLE),
-    ):
-        candidates = (
-            (flag, "flag"),
-            (os.environ.get(variable, ""), "environment"),
-            (getattr(engines, name, None), "sale file"),
-        )
-        for url, origin in candidates:
-            if url:
-                given[name] = (_checked_url(name, url), origin)
-                break
-    if "redis" in given and "broker" not in given:
-        given["broker"] = given["redis"]
-    return given
-
-
-_SCHEMES = {
-    "redis": ("redis", "rediss", "unix"),
-    "database": ("sqlite", "mysql"),
-    "broker": ("redis", "rediss", "unix"),
-}
-
-
-def _checked_url(name: str, url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or not rest or scheme not in _SCHEMES[name]:
-        known = ", ".join(f"{one}://" for one in _SCHEMES[name])
-        raise ConfigError(
-            f"the {name} URL does not start with one of {known}; nothing was started",
-            hint=f"Example: --{name} {_EXAMPLES[name]}",
-        )
-    if scheme == "sqlite" and not rest.startswith("//"):
-        # Relative to where we are now: other processes may be elsewhere when they read it.
-        return f"sqlite:///{Path(rest.removeprefix('/')).absolute()}"
-    return url
-
-
-_EXAMPLES = {
-    "redis": "redis://127.0.0.1:6379/0",
-    "database": "mysql://shop@127.0.0.1:3306/shop",
-    "broker": "redis://127.0.0.1:6379/0",
-}
-
-
 def _embed_the_rest(path: Path, given: dict[str, tuple[str, str]]) -> OwnedState:
     engine: Engine | None = None
     if "redis" not in given:
@@ -411,6 +476,7 @@ class RunningShop:
     url: str = ""
     sale: str = ""
     hs256_secret: str = field(default="", repr=False)
+    order_url: str = ""
 
 
 def running_shop(state_dir: Path = STATE_DIR) -> RunningShop:
@@ -422,7 +488,9 @@ def running_shop(state_dir: Path = STATE_DIR) -> RunningShop:
     path = state_dir.resolve()
     secret = known_secret(path)
     state = read_state(path)
-    return RunningShop(state.url, state.sale, secret) if state else RunningShop("", "", secret)
+    if state is None:
+        return RunningShop("", "", secret)
+    return RunningShop(state.url, state.sale, secret, state.urls.get("order", ""))
 
 
 def load_runner() -> LoadRunner:
@@ -430,6 +498,18 @@ def load_runner() -> LoadRunner:
     from saleops.adapters.locust_load import LocustLoad
 
     return LocustLoad()
+
+
+def contenders(urls: EngineUrls) -> list[Contender]:
+    """The strategies of ``loadtest --strategy`` on these engines, under names nobody else uses. Nothing is opened yet."""
+    from saleops.adapters.strategy_redis import redis_strategies
+    from saleops.adapters.strategy_sql import sql_strategies
+
+    on_redis, on_database = (
+        redis_strategies(urls.redis_url),
+        sql_strategies(lambda: _order_book(urls.database_url)),
+    )
+    return [*on_redis, *on_database]
 
 
 async def read_metrics(admin_ports: Iterable[int]) -> dict[str, float]:

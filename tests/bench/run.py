@@ -33,6 +33,7 @@ INSTALL = {
     "redis-cli": "apt-get install redis-tools",
     "mariadbd": "apt-get install mariadb-server",
     "wrk": "apt-get install wrk",
+    "java": "make services",
     "taskset": "apt-get install util-linux",
 }
 """Commands we need. Python packages that we need are all in the ``bench`` and ``dev`` groups of pyproject.toml."""
@@ -66,6 +67,13 @@ def _durable(options: Options) -> Row:
 
     seconds = options.size(20, 5)
     return durable_orders(options.folder, seconds=seconds, count=options.order_workers)
+
+
+def _rocketmq(options: Options) -> Row:
+    from orders import durable_orders_rocketmq
+
+    seconds = options.size(20, 5)
+    return durable_orders_rocketmq(options.folder, seconds=seconds, count=options.order_workers)
 
 
 def _embedded(options: Options) -> Row:
@@ -114,6 +122,7 @@ def _start(options: Options) -> list[Row]:
 ORDER_TOOLS = ("redis-server", "wrk", "fastapi", "uvicorn", "sqlalchemy")
 BENCHES = {
     "durable": Bench(_durable, (*ORDER_TOOLS, "mariadbd")),
+    "rocketmq": Bench(_rocketmq, (*ORDER_TOOLS, "mariadbd", "java", "rocketmq")),
     "embedded": Bench(_embedded, ORDER_TOOLS),
     "sold-out": Bench(_sold_out, (*ORDER_TOOLS, "taskset")),
     "seeding": Bench(_seeding, ("redis-server", "redis-cli")),

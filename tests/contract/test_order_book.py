@@ -1,6 +1,5 @@
 """The contract of the orders database, for the one in memory, SQLite and MySQL (on Debian's MariaDB)."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
@@ -12,6 +11,7 @@ from saleops.domain.orders import Order, OrderState, TxState, order_id_of
 from saleops.errors import Refused
 from saleops.ports.orders import BatchOutcome, OrderBook, Parcel, Review, SaleRow, StockRow
 from saleops.wiring import open_order_book
+from threads import in_threads
 
 NOW = 1_795_708_800_000
 DUE = NOW + 900_000
@@ -522,27 +522,6 @@ def test_the_ledger_streams_more_rows_than_a_page_in_key_order(book: OrderBook) 
 
 
 # -- several connections ------------------------------------------------------------------------------------------------
-
-
-def in_threads(*calls: Callable[[], None]) -> None:
-    """Run all at once; raise what one of them raised."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], None]) -> None:
-        try:
-            barrier.wait(10)
-            call()
-        except BaseException as error:  # noqa: BLE001 # raised again below, in the test's thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    if errors:
-        raise errors[0]
 
 
 def test_two_connections_race_for_the_last_unit_and_one_wins(

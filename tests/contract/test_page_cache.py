@@ -42,7 +42,7 @@ class World:
 Open = Callable[[], contextlib.AbstractAsyncContextManager[World]]
 
 
-@pytest.fixture(params=["memory", "valkey", "redis"])
+@pytest.fixture(params=["memory", "valkey", "redis", "redis_cluster"])
 def opened(request: pytest.FixtureRequest) -> Open:
     if request.param == "memory":
 

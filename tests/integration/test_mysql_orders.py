@@ -17,7 +17,7 @@ from saleops.adapters.mysql_session import mysql_address
 from saleops.domain.items import Item
 from saleops.domain.orders import Order, TxState, order_id_of
 from saleops.errors import Refused, StoreUnavailable
-from saleops.ports.orders import BatchOutcome, UnknownOutcome
+from saleops.ports.orders import BatchOutcome, SaleRow, UnknownOutcome
 from servers import MariadbServer, free_port
 
 PLACED = BatchOutcome(True, {}, frozenset())
@@ -408,3 +408,40 @@ def test_the_guarded_update_walks_the_primary_key(book: MysqlOrderBook) -> None:
         "WHERE sku IN ('sku-1', 'sku-2') AND sold + 1 <= total",
     )
     assert plan[0][3:6] == ("range", "PRIMARY", "PRIMARY")
+
+
+# -- the fence of a rebuild -------------------------------------------------------------------------------------------
+
+
+def test_a_rebuild_waits_for_the_commit_that_is_under_way_and_sees_it(
+    book: MysqlOrderBook, mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.begin_sale(SaleRow("s", "epoch-1", "v1", 1, 1, False))
+    book.finish_sale("s")
+    almost = threading.Event()
+    ended: list[str] = []
+    send = book._session.send_packet
+
+    def slowly(what: str, packet: str) -> None:
+        assert packet.endswith(";COMMIT")
+        almost.set()
+        send(what, packet.removesuffix("COMMIT") + "DO SLEEP(0.5);COMMIT")
+        ended.append("commit")
+
+    monkeypatch.setattr(book._session, "send_packet", slowly)
+    outcomes: list[BatchOutcome] = []
+    placing = threading.Thread(
+        target=lambda: outcomes.append(book.place("tx-1", [order("a")], epoch="epoch-1"))
+    )
+    with closing(MysqlOrderBook.from_url(mysql_url)) as other:
+        other.ping()
+        placing.start()
+        assert almost.wait(10)
+        threading.Event().wait(0.2)  # it has checked the epoch and is about to commit
+        assert other.begin_rebuild("s", old_epoch="epoch-1", new_epoch="epoch-2")
+        seen = [each.order_id for each in other.every_order()]
+    placing.join(30)
+    assert outcomes == [PLACED]
+    assert seen == [order("a").order_id]
+    monkeypatch.undo()
+    assert book.place("tx-2", [order("b")], epoch="epoch-1").stale

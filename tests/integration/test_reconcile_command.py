@@ -27,11 +27,12 @@ class Command:
         self.redis_url = redis_url
         self.folder = folder
 
-    def run(self, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, name: str, *more: str, broker: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *(sys.executable, "-m", "saleops", name, str(SALE_FILE)),
-                *("--redis", self.redis_url, "--broker", self.redis_url),
+                *("--redis", self.redis_url),
+                *(("--broker", self.redis_url) if broker else ()),
                 *("--database", self.database_url, *more),
             ],
             cwd=self.folder,

@@ -1,16 +1,15 @@
 """The ledger over real engines: a sale that ran balances; a row lost or doubled behind our back is named."""
 
 import asyncio
-import sqlite3
+import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import pymysql
 import pytest
 import redis
 
+from repairs import execute
 from saleops import wiring
 from saleops.domain.items import Item
 from saleops.domain.ledger import Ledger
@@ -28,26 +27,6 @@ SALE, EPOCH = "drop", "e1"
 NOW_MS = 1_800_000_000_000
 PRICE_FEN = 250
 STATES = ["unpaid", "shipped", "shipped", "paid", "cancelled", "expired"]
-
-
-def execute(database_url: str, sql: str) -> None:
-    """Change the database behind everybody's back."""
-    parts = urlsplit(database_url)
-    if parts.scheme == "sqlite":
-        with closing(sqlite3.connect(unquote(parts.path[1:]))) as sqlite, sqlite:
-            assert sqlite.execute(sql).rowcount > 0
-        return
-    with closing(
-        pymysql.connect(
-            host=parts.hostname or "",
-            port=parts.port or 3306,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            database=parts.path[1:],
-            autocommit=True,
-        )
-    ) as mysql:
-        assert mysql.cursor().execute(sql) > 0
 
 
 def id_of(state: str) -> str:
@@ -185,7 +164,7 @@ def test_a_row_changed_in_the_database_is_named(
     any_database_url: str, valkey_url: str, sql: str, state: str, kinds: set[str]
 ) -> None:
     async def scenario(engines: Engines) -> None:
-        execute(engines.database_url, sql.format(id_of(state)))
+        assert execute(engines.database_url, sql.format(id_of(state))) > 0
         ledger = await engines.ledger()
 
         assert not ledger.balanced
@@ -231,9 +210,10 @@ def test_a_message_that_came_twice_or_never_or_as_rubbish_is_named(
         seen: list[Event] = []
         ledger = await engines.ledger(observe=seen.append)
 
+        rubbish = hashlib.blake2b(b"\xff rubbish", digest_size=8).hexdigest()
         assert [(b.kind, b.id) for b in ledger.breaks] == [
             ("duplicate-message", order.order_id),
-            ("ghost-message", ""),
+            ("ghost-message", f"unreadable:{rubbish}"),
             ("orphan-order", silent.order_id),
         ]
         assert ledger.unconfirmed_orders == 1

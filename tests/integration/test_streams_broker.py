@@ -58,6 +58,69 @@ async def commit_all(half: Half) -> Resolution:
     return Resolution.COMMIT
 
 
+# -- somebody else writes into our streams ------------------------------------------------------------------
+
+
+def test_an_entry_without_a_body_is_a_dead_letter_and_holds_up_nobody(
+    lab: BrokerLab, any_redis_url: str
+) -> None:
+    async def scenario() -> None:
+        broker = lab.open()
+        log_key = f"mq:{{s:{TOPIC}}}:log"
+        with redis.Redis.from_url(any_redis_url) as admin:
+            await broker.publish(TOPIC, b"first")
+            for fields in ({"hello": "world"}, {"a": "1", "b": "2"}):
+                admin.xadd(log_key, fields)
+            admin.xadd(log_key, {"note": "x", "more": "y", "body": "named"})
+            await broker.publish(TOPIC, b"last")
+
+        assert await drain(broker, TOPIC, GROUP, 3) == [b"first", b"named", b"last"]
+
+        letters = [one async for one in broker.dead_letters(TOPIC, GROUP)]
+        assert [(one.body, one.attempt) for one in letters] == [(b"", 0), (b"", 0)]
+        assert {one.reason for one in letters} == {
+            "an entry without a body, which saleops did not write"
+        }
+        await lab.expect_depth(broker, TOPIC, GROUP, Depth(0, 0, 0, 0, 2))
+
+    lab.run(scenario)
+
+
+def test_more_strange_entries_than_a_receive_takes_are_passed_in_one_wait(
+    lab: BrokerLab, any_redis_url: str
+) -> None:
+    async def scenario() -> None:
+        broker = lab.open()
+        with redis.Redis.from_url(any_redis_url) as admin:
+            for _ in range(70):
+                admin.xadd(f"mq:{{s:{TOPIC}}}:log", {"hello": "world"})
+        await broker.publish(TOPIC, b"order")
+
+        taken = await broker.receive(
+            TOPIC, GROUP, max_messages=32, invisible_ms=1_000, wait_ms=1_000
+        )
+
+        assert [one.body for one in taken] == [b"order"]
+
+    lab.run(scenario)
+
+
+def test_a_strange_dead_letter_is_listed_and_can_be_dropped(
+    lab: BrokerLab, any_redis_url: str
+) -> None:
+    async def scenario() -> None:
+        broker = lab.open()
+        with redis.Redis.from_url(any_redis_url) as admin:
+            admin.xadd(f"mq:{{s:{TOPIC}}}:dead:{GROUP}", {"hello": "world"})
+
+        [letter] = [one async for one in broker.dead_letters(TOPIC, GROUP)]
+        assert (letter.body, letter.reason) == (b"", "not written by saleops")
+        assert await broker.drop(TOPIC, GROUP, letter)
+        assert [one async for one in broker.dead_letters(TOPIC, GROUP)] == []
+
+    lab.run(scenario)
+
+
 # -- the server forgets, restarts, crashes -----------------------------------------------------------------
 
 
@@ -212,27 +275,27 @@ def test_foreign_keys_under_our_names_are_an_unavailable_store(any_redis_url: st
 
 
 class LosesReplies:
-    """Stands before a broker's client: runs a command, then breaks the connection instead of answering, once each."""
+    """Stands in a broker's connections: lets a call run, then breaks the connection instead of answering, once a kind."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._lost: set[Any] = set()
+    def __init__(self, broker: StreamsBroker) -> None:
+        self._server = broker._server._redis
+        self._exchange = self._server._exchange
+        self._server._exchange = self  # type: ignore[method-assign,assignment]
+        self._lost: set[bytes] = set()
         self.losses = 0
 
-    async def execute_command(self, *command: Any) -> Any:
-        answer = await self._client.execute_command(*command)
-        kind = command[1] if command[0] in ("EVALSHA", "EVAL") else command[0]
+    async def __call__(self, node: Any, packed: bytes, count: int) -> list[Any]:
+        replies = await self._exchange(node, packed, count)
+        words = packed.split(b"\r\n")
+        kind = words[4] if words[2] == b"EVALSHA" else words[2]
         if kind not in self._lost:
             self._lost.add(kind)
             self.losses += 1
             raise ConnectionLost("the reply was lost")
-        return answer
+        return replies
 
     def lose_again(self) -> None:
         self._lost.clear()
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
 
 
 def test_an_act_whose_reply_was_lost_happens_once(lab: BrokerLab) -> None:
@@ -248,8 +311,7 @@ def test_an_act_whose_reply_was_lost_happens_once(lab: BrokerLab) -> None:
         await warm.dead_letter(two, reason="no")
         await warm.ack(await take(warm, "warm", GROUP))
         await warm.depth("warm", GROUP)
-        lossy = LosesReplies(broker._server._client)
-        broker._server._client = lossy
+        lossy = LosesReplies(broker)
 
         half = await broker.send_half(TOPIC, "tx-1", b"committed")
         await broker.commit(half)
@@ -281,19 +343,18 @@ def test_a_half_that_was_ended_before_its_lost_reply_was_repeated_stays_ended(
     async def scenario() -> None:
         peer, broker = lab.open(), lab.open()
         assert isinstance(broker, StreamsBroker)
-        client = broker._server._client
+        server = broker._server._redis
+        exchange = server._exchange
 
-        class EndsMeanwhile:
+        async def ends_meanwhile(*sent: Any) -> list[Any]:
             """A check on another broker commits the half, then the reply to its sender gets lost."""
-
-            async def execute_command(self, *command: Any) -> Any:
-                await client.execute_command(*command)
-                await peer.commit(Half(TOPIC, "tx-1", b"order", 0))
-                broker._server._client = client
-                raise ConnectionLost("the reply was lost")
+            await exchange(*sent)
+            await peer.commit(Half(TOPIC, "tx-1", b"order", 0))
+            server._exchange = exchange  # type: ignore[method-assign]
+            raise ConnectionLost("the reply was lost")
 
         await peer.rollback(await peer.send_half(TOPIC, "warm", b"x"))  # loads the script
-        broker._server._client = EndsMeanwhile()
+        server._exchange = ends_meanwhile  # type: ignore[method-assign]
         half = await broker.send_half(TOPIC, "tx-1", b"order")
         await broker.commit(half)
 
@@ -308,8 +369,7 @@ def test_a_receive_whose_reply_was_lost_hides_messages_but_loses_none(lab: Broke
         assert isinstance(broker, StreamsBroker)
         await take(peer, TOPIC, GROUP)
         await peer.publish(TOPIC, b"order")
-        client = broker._server._client
-        broker._server._client = LosesReplies(client)
+        LosesReplies(broker)
         with pytest.raises(StoreUnavailable):
             await take(broker, TOPIC, GROUP, invisible_ms=3_000)
         assert await take(peer, TOPIC, GROUP) == []

@@ -1,8 +1,10 @@
 """The table of commands and the group that loads a command when it is called."""
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
@@ -12,6 +14,7 @@ import typer
 from saleops.cli.commands import COMMANDS, Entry, load_command
 from saleops.cli.context import Context, context_of
 from saleops.cli.main import main, root_command
+from saleops.cli.topics import TOPICS
 from saleops.errors import ConfigError
 
 
@@ -208,3 +211,47 @@ def test_a_command_app_runs_without_the_root_command(probe: list[Context]) -> No
 
     assert result.exit_code == 0, result.output
     assert probe[0].options.output == "table"
+
+
+def test_the_glossary_and_the_topic_explain_the_same_words() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, flags=re.M)
+    topic = " ".join(TOPICS["words"].split())
+
+    assert len(rows) > 12
+    assert topic == " ".join(["Words of saleops", *(f"{word} {text}" for word, text in rows)])
+
+
+def test_a_quoted_command_is_explained_like_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "dlq replay"]) == 0
+    quoted = capsys.readouterr().out
+    assert main(["help", "dlq", "replay"]) == 0
+    assert capsys.readouterr().out == quoted
+
+
+@pytest.mark.parametrize("name", ["dlq", "mq", "prewarm"])
+def test_a_group_alone_shows_its_page_and_is_no_mistake(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name]) == 0
+    assert f"Usage: saleops {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_pages_name_arguments_as_people_write_them_and_have_one_heading_of_examples(
+    name: str,
+) -> None:
+    command = load_command(name)
+    for page in [command, *getattr(command, "commands", {}).values()]:
+        assert (page.help or "").count("Example") == (page.help or "").count("Examples:") <= 1
+        for param in page.params:
+            if param.name in (
+                "sale",
+                "sale_file",
+                "redis",
+                "database",
+                "broker",
+                "url",
+                "duration",
+            ):
+                assert param.metavar in ("SALE", "URL", "SECONDS", "FILE"), (name, param.name)

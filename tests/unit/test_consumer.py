@@ -67,8 +67,8 @@ class Bench:
 
     async def dead(self, topic: str) -> list[list[str]]:
         return [
-            [line.order_id for line in decode_batch(body).orders]
-            async for body in self.broker.dead_letters(topic, GROUP)
+            [line.order_id for line in decode_batch(letter.body).orders]
+            async for letter in self.broker.dead_letters(topic, GROUP)
         ]
 
 
@@ -246,7 +246,7 @@ def test_a_body_that_cannot_be_read_is_dead_lettered_and_the_rest_goes_on(body: 
 
         await bench.until_quiet()
 
-        assert [letter async for letter in bench.broker.dead_letters(TOPIC, GROUP)] == [body]
+        assert [letter.body async for letter in bench.broker.dead_letters(TOPIC, GROUP)] == [body]
         assert bench.done == Counter(ids_of(1))
         assert bench.consumer.messages_dead == 1
 
@@ -551,3 +551,28 @@ def test_backoff_doubles_up_to_its_cap_and_jitters_by_half() -> None:
         1000,
     ]
     assert backoff.delay_ms(3, 0.0) == 200
+
+
+def test_an_outage_of_the_broker_is_one_line_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(lambda order_id: DONE)
+        receive = bench.broker.receive
+        back_ms = bench.clock.now_ms() + 20_000
+
+        async def away(*words: Any, **more: Any) -> Any:
+            if bench.clock.now_ms() < back_ms:
+                raise StoreUnavailable("nobody listens there")
+            return await receive(*words, **more)
+
+        bench.broker.receive = away  # type: ignore[method-assign]
+        await bench.broker.publish(TOPIC, body_of([order_of(1)]))
+        await bench.until_quiet()
+        assert bench.done
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    told = [one.getMessage() for one in caplog.records]
+    assert sum("nobody listens there" in one for one in told) == 1
+    assert sum("answers again" in one for one in told) <= 1

@@ -21,9 +21,12 @@ import pytest
 
 from saleops.cli.commands import COMMANDS
 from saleops.domain.ledger import BREAK_KINDS
+from saleops.domain.letters import Letter
 from saleops.domain.traffic import LoadShape
 from saleops.domain.verdict import Check
+from saleops.operations.audit import Run
 from saleops.operations.loadtest import LoadReport
+from saleops.operations.recheck import RecheckItem
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -34,7 +37,14 @@ PAGES = sorted(
 SAFE = {"--help", "--version", "help", "schema", "completion", "init"}
 """Commands of the README that a test may run: they touch nothing but the folder they stand in."""
 
-PARTS: dict[type, str] = {Check: "A check", LoadReport: "Load", LoadShape: "Shape"}
+PARTS: dict[type, str] = {
+    Check: "A check",
+    LoadReport: "Load",
+    LoadShape: "Shape",
+    Letter: "Letter",
+    Run: "Run",
+    RecheckItem: "Recheck item",
+}
 """Types that docs/json.md describes once, under a heading of their own."""
 
 

@@ -187,6 +187,12 @@ def test_a_service_that_is_not_ready_says_why() -> None:
     ]
 
 
+def test_a_service_whose_broker_is_down_says_to_start_the_broker() -> None:
+    down = "receiving orders for payment: rocketmq://127.0.0.1:18081 UNAVAILABLE: refused"
+    checks = doctor.check_serve({"payment": "http://a"}, pid=7, sale="drop", ready=lambda _: down)
+    assert checks[1].fix.startswith("Start RocketMQ")
+
+
 def test_engines_are_asked_at_once_and_no_longer_than_the_timeout() -> None:
     async def hangs() -> None:
         await asyncio.Event().wait()
@@ -309,3 +315,11 @@ def test_it_imports_no_heavy_package_that_it_looks_for(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr.endswith("loaded: ")
+
+
+def test_keys_are_never_shown() -> None:
+    environ = {"SALEOPS_ROCKETMQ_ACCESS_KEY": "LTAI", "SALEOPS_ROCKETMQ_SECRET_KEY": "sEcReT"}
+
+    shown = doctor.variables_in_effect(environ, mask=lambda text: text)
+
+    assert set(shown.values()) == {"***"}

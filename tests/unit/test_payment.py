@@ -25,6 +25,8 @@ from saleops.domain.stock import Claim
 from saleops.errors import StoreUnavailable, UpstreamError
 from saleops.ports.payments import ChargeRequest, ChargeResult, ChargeVerdict
 from saleops.services.consumer import DONE, Hopeless, Retry
+from saleops.services.payment.charging import Cashier
+from saleops.wiring import book_repair
 
 S = OrderState
 
@@ -360,6 +362,30 @@ def test_money_captured_for_a_cancelled_order_ends_in_front_of_a_person() -> Non
         outcome = outcomes[order.order_id]
         assert isinstance(outcome, Hopeless)
         assert "refund" in outcome.reason
+
+    asyncio.run(scenario())
+
+
+def test_money_captured_for_a_cancelled_order_goes_back_at_once() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        await scene.seed()
+        order = order_of(1)
+        await scene.sell([order])
+        cashier = Cashier(
+            book=scene.book,
+            provider=Meddling(scene, order, cancel=True),
+            refunds=BookPayments(scene.book, book_repair(scene.sql)),
+            broker=scene.broker,
+            clock=scene.clock,
+            provider_wait_s=0,
+        )
+
+        outcomes = [await cashier.handle([line_with_token(order)]) for _ in range(2)]
+
+        assert outcomes == [{order.order_id: DONE}] * 2
+        assert [charge.state for charge in scene.sql.every_charge()] == ["refunded"]
+        assert scene.states([order]) == [S.CANCELLED]
 
     asyncio.run(scenario())
 

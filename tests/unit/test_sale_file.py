@@ -197,11 +197,25 @@ def test_duplicate_skus_in_the_list_are_named_with_both_places(tmp_path: Path) -
 
 
 def test_a_password_in_an_engine_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    for url in ("redis://:hunter2@host", "redis://me:hunter2@host", "redis://h?password=hunter2"):
-        said = complaint(tmp_path, f"{GOOD}engines: {{redis: '{url}'}}\n")
+    for url in (
+        "redis://:hunter2@host", "redis://me:hunter2@host", "redis://h?password=hunter2",
+        "redis://me:hunter2/x@host", "rocketmq://key:hunter2@mq?namesrv=ns", "rocketmq://key:hunter2/s+k?=@mq",
+        "rocketmq://mq?secret=hunter2", "rocketmq://mq?secretKey=hunter2",
+    ):  # fmt: skip
+        said = complaint(tmp_path, f"{GOOD}engines: {{broker: '{url}'}}\n")
 
-        assert "SALEOPS_REDIS_URL" in said
+        assert "SALEOPS_BROKER_URL" in said
+        assert "SALEOPS_ROCKETMQ_SECRET_KEY" in said
         assert "hunter2" not in said
+
+
+def test_a_sale_may_name_its_rocketmq_but_not_as_its_redis(tmp_path: Path) -> None:
+    url = "rocketmq://10.0.0.1:8081;10.0.0.2:8081?namesrv=ns:9876&tls=true&ca=/etc/ssl/our-ca.pem"
+
+    sale = load(tmp_path, f"{GOOD}engines: {{broker: '{url}'}}\n")
+
+    assert sale.engines.broker == url
+    assert "redis://" in complaint(tmp_path, f"{GOOD}engines: {{redis: '{url}'}}\n")
 
 
 def test_cpu_may_be_written_as_a_number(tmp_path: Path) -> None:

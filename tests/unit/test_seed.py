@@ -226,7 +226,7 @@ def test_another_epoch_replaces_nothing(there: SaleRow | None, held: SeedState) 
 @pytest.mark.parametrize(
     ("there", "held", "action"),
     [
-        (None, NOTHING, "seed"),
+        (None, state(complete=False), "replace"),
         (row(complete=False), NOTHING, "resume"),
         (row(complete=False), state(complete=False), "resume"),
     ],
@@ -235,6 +235,11 @@ def test_a_replace_that_was_cut_off_goes_on_with_the_same_command(
     there: SaleRow | None, held: SeedState, action: str
 ) -> None:
     assert decide(there, held, replace="the-one-dropped").action == action
+
+
+def test_an_epoch_of_another_sale_does_not_put_this_one_on_sale() -> None:
+    with pytest.raises(Refused, match="no epoch another-s to drop; nothing was changed"):
+        decide(None, NOTHING, replace="another-s")
 
 
 # -- what is done --------------------------------------------------------------------------------------------

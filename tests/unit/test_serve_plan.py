@@ -71,6 +71,8 @@ def test_the_services_keep_the_window_of_the_sale_unless_told_to_open_now(tmp_pa
         ("mysql://shop:p%40w@h/db?x=1", "mysql://shop:***@h/db?x=1"),
         ("redis://:p/w@x?y@h:1/0", "redis://:***@h:1/0"),
         ("unix:///tmp/x.sock?password=pw&db=1", "unix:///tmp/x.sock?password=***&db=1"),
+        ("rocketmq://ak:s/k@h:1;h2:1?tls=true", "rocketmq://ak:***@h:1;h2:1?tls=true"),
+        ("rocketmq://h:1?secret_key=sk&tls=true", "rocketmq://h:1?secret_key=***&tls=true"),
     ],
 )
 def test_passwords_in_urls_are_masked(url: str, shown: str) -> None:
@@ -78,7 +80,16 @@ def test_passwords_in_urls_are_masked(url: str, shown: str) -> None:
     assert has_password(url)
 
 
-@pytest.mark.parametrize("url", ["unix:///a/b", "sqlite:////a/b", "mysql://shop@h/db", "redis://h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "unix:///a/b",
+        "sqlite:////a/b",
+        "mysql://shop@h/db",
+        "redis://h",
+        "rocketmq://h:1?namesrv=h:2",
+    ],
+)
 def test_urls_without_a_password_are_shown_as_they_are(url: str) -> None:
     assert mask_url(url) == url
     assert not has_password(url)

@@ -12,8 +12,16 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
+from saleops.domain.repair import RowChange, Swap
 from saleops.ports.orders import OrderBook
-from saleops.ports.payments import ChargeRequest, ChargeResult, ChargeVerdict
+from saleops.ports.payments import (
+    ChargeRequest,
+    ChargeResult,
+    ChargeVerdict,
+    RefundRequest,
+    RefundResult,
+)
+from saleops.ports.repair import BookRepair, Fate
 
 T = TypeVar("T")
 
@@ -31,10 +39,11 @@ class BookRunner(Protocol):
 
 
 class BookPayments:
-    """A PaymentProvider whose ledger is ``OrderBook.charge``."""
+    """A PaymentProvider whose ledger is ``OrderBook.charge``. It refunds through ``rows``, where that is given."""
 
-    def __init__(self, runner: BookRunner) -> None:
+    def __init__(self, runner: BookRunner, rows: BookRepair | None = None) -> None:
         self._runner = runner
+        self._rows = rows
         self._failed: dict[str, int] = {}  # key -> times it was told "busy"; gone once it captured
 
     async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeResult]:
@@ -60,6 +69,24 @@ class BookPayments:
                 results.append(
                     ChargeResult(key, ChargeVerdict.CAPTURED, charge_id=charge.charge_id)
                 )
+        return results
+
+    async def refund(self, requests: Sequence[RefundRequest]) -> list[RefundResult]:
+        if self._rows is None:
+            raise ValueError("this provider was opened without the means to refund")
+        results = []
+        for request in requests:
+            row: dict[str, int | str] = {
+                "charge_id": request.charge_id,
+                "order_id": request.order_id,
+                "amount_fen": request.amount_fen,
+            }
+            captured, refunded = {**row, "state": "captured"}, {**row, "state": "refunded"}
+            swap = Swap([RowChange("charges", request.charge_id, captured, refunded)])
+            changed = await self._runner.run(self._rows.swap, swap)
+            outcomes = {Fate.DONE: "refunded", Fate.ALREADY: "already"}
+            outcome = outcomes.get(changed.fate, "refused")
+            results.append(RefundResult(request.charge_id, outcome, changed.detail))
         return results
 
 

@@ -9,8 +9,6 @@ for less than 10 s, because a rehearsal has no time for more, and a check interv
 import re
 from dataclasses import dataclass
 
-import msgspec
-
 BODY_BYTES_MAX = 4 * 2**20
 RECEIVE_MAX = 32
 RECEIVE_BYTES_MAX = (
@@ -45,16 +43,6 @@ class BrokerRules:
     @property
     def check_interval_max_ms(self) -> int:
         return max(self.check_interval_ms, CHECK_INTERVAL_MAX_MS)
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A message a group gave up: why, after how many deliveries, and when (Unix milliseconds)."""
-
-    message_id: str
-    body: bytes
-    reason: str
-    attempt: int
-    dead_ms: int
 
 
 def check_name(kind: str, name: str) -> None:

@@ -34,7 +34,6 @@ from saleops.errors import ConfigError
 from saleops.ports.tokens import Identity, KeysNotReady, TokenRefused
 
 TOKEN_MAX_CHARS = 8 * 1024
-BUYER_MAX_CHARS = 128
 SECRET_MIN_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
 REMEMBERED_MAX = 100_000
 HEADERS_MAX = 64

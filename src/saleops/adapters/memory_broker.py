@@ -14,7 +14,6 @@ from saleops.adapters.broker_rules import (
     POLL_MS,
     RECEIVE_BYTES_MAX,
     BrokerRules,
-    DeadLetter,
     check_body,
     check_delivery_time,
     check_name,
@@ -23,8 +22,9 @@ from saleops.adapters.broker_rules import (
     check_tx_id,
 )
 from saleops.adapters.check_back import LEASE_MAX, CheckBack, Lease
+from saleops.domain.messages import replay_topic
 from saleops.errors import StoreUnavailable
-from saleops.ports.broker import Checker, Depth, Half, Message
+from saleops.ports.broker import Checker, DeadLetter, Depth, Half, Message
 from saleops.ports.clock import Clock, WallClock
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,8 @@ class MemoryTopics:
 class MemoryBroker:
     """One sale's messages in memory. The rules are BrokerRules'."""
 
+    commits_once = True
+
     def __init__(
         self,
         *,
@@ -144,7 +146,8 @@ class MemoryBroker:
 
     # -- half messages -------------------------------------------------------------------------------------
 
-    async def send_half(self, topic: str, tx_id: str, body: bytes) -> Half:
+    async def send_half(self, topic: str, tx_id: str, body: bytes, *, trace: str = "") -> Half:
+        # Messages have no properties here; a trace travels in the body.
         check_tx_id(tx_id)
         check_body(body)
         place = self._topic(topic)
@@ -298,7 +301,7 @@ class MemoryBroker:
         group = self._group(topic, name)
         attempt = group.flight.pop(index).attempt
         body, now = self._topic(topic).log[index], self._clock.now_ms()
-        group.dead.append(DeadLetter(f"{topic}/{index}", body, reason, attempt, now))
+        group.dead.append(DeadLetter(f"{topic}/{index}", body, reason, attempt, now, str(index)))
         log.warning("message %s/%d is a dead letter of %s now: %s", topic, index, name, reason)
 
     # -- looking -------------------------------------------------------------------------------------------
@@ -319,14 +322,29 @@ class MemoryBroker:
         for body in list(self._topic(topic).log):
             yield body
 
-    async def dead_letters(self, topic: str, group: str) -> AsyncIterator[bytes]:
-        async for letter in self.dead_letter_details(topic, group):
-            yield letter.body
-
-    async def dead_letter_details(self, topic: str, group: str) -> AsyncIterator[DeadLetter]:
-        """The group's dead letters, oldest first, each with why it is one."""
+    async def dead_letters(self, topic: str, group: str) -> AsyncIterator[DeadLetter]:
         for letter in list(self._group(topic, group).dead):
             yield letter
+
+    async def replay(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        dead = self._group(topic, group).dead
+        for place, kept in enumerate(dead):
+            if kept.receipt == letter.receipt:
+                await self.publish(replay_topic(topic), kept.body)
+                del dead[place]
+                return True
+        return False
+
+    async def drop(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        own = self._group(topic, group)
+        kept = [one for one in own.dead if one.receipt != letter.receipt]
+        dropped = len(kept) < len(own.dead)
+        own.dead = kept
+        return dropped
+
+    async def open_halves(self, topic: str) -> AsyncIterator[Half]:
+        for tx_id, half in list(self._topic(topic).halves.items()):
+            yield Half(topic, tx_id, half.body, half.born_ms, half.checks)
 
     async def discarded_count(self, topic: str) -> int:
         """How many halves of ``topic`` were given up unresolved."""
@@ -336,6 +354,10 @@ class MemoryBroker:
         """The halves of ``topic`` that were given up unresolved, oldest first."""
         for half in list(self._topic(topic).discarded):
             yield half
+
+    async def forget_discarded(self, topic: str, tx_ids: Sequence[str]) -> None:
+        place, forgotten = self._topic(topic), set(tx_ids)
+        place.discarded = [half for half in place.discarded if half.tx_id not in forgotten]
 
     # -- the whole -----------------------------------------------------------------------------------------
 

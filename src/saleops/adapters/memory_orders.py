@@ -5,24 +5,29 @@ One lock makes every method atomic, so several threads may share it (the SQL one
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TypeVar
 
 import msgspec
 
-from saleops.adapters.sql_batch import batch_of, check_key, check_order_ids, name_from
+from saleops.adapters.sql_batch import NowMs, batch_of, check_key, check_order_ids, name_from
+from saleops.adapters.sql_dialect import wall_ms
 from saleops.domain.items import Item
 from saleops.domain.orders import Order, OrderState, TxState
 from saleops.errors import Refused, StoreUnavailable
 from saleops.ports.orders import (
+    REBUILDING,
+    Accepted,
     BatchOutcome,
     Charge,
+    JournalEntry,
     Parcel,
     Review,
     SaleRow,
     StockRow,
 )
+from saleops.ports.stock import Mark
 
 T = TypeVar("T")
 
@@ -32,9 +37,11 @@ _PLACED = BatchOutcome(True, {}, frozenset())
 class MemoryOrderBook:
     """OrderBook in dictionaries."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now_ms: NowMs = wall_ms) -> None:
+        self._now_ms = now_ms
         self._lock = threading.RLock()
         self._sale: SaleRow | None = None
+        self._journal: dict[str, JournalEntry] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -42,9 +49,13 @@ class MemoryOrderBook:
         self._stock: dict[str, StockRow] = {}
         self._orders: dict[str, Order] = {}
         self._tx: dict[str, TxState] = {}
+        self._tx_ms: dict[str, int] = {}
         self._charges: dict[str, Charge] = {}  # by idempotency key
         self._parcels: dict[str, Parcel] = {}  # by dispatch key
         self._reviews: dict[tuple[str, str], Review] = {}
+        self._marks: dict[int, Mark] = {}
+        self._marks_epoch: dict[int, str] = {}
+        self._accepted: dict[tuple[str, str, str], Accepted] = {}
 
     def migrate(self) -> None:
         """Nothing to create."""
@@ -87,9 +98,9 @@ class MemoryOrderBook:
                 self._stock.setdefault(item.sku, StockRow(item.sku, item.stock, 0, shards))
             return len(self._stock) - before
 
-    def finish_sale(self, name: str) -> None:
+    def finish_sale(self, name: str, *, epoch: str = "") -> None:
         with self._lock:
-            if self._sale and self._sale.name == name:
+            if self._sale and self._sale.name == name and epoch in ("", self._sale.epoch):
                 self._sale = msgspec.structs.replace(self._sale, complete=True)
 
     def clear_sale(self, name: str) -> None:
@@ -102,18 +113,86 @@ class MemoryOrderBook:
         with self._lock:
             return {row.sku: row.shards for row in self._stock.values() if row.shards > 1}
 
+    # -- the stock store's marks, and its rebuilding ----------------------------------------------------------
+    def marks(self) -> tuple[str, dict[int, Mark]]:
+        with self._lock:
+            epoch = self._sale.epoch if self._sale else ""
+            found = {n: mark for n, mark in self._marks.items() if self._marks_epoch[n] == epoch}
+            return (epoch, found) if found else ("", {})
+
+    def keep_marks(self, epoch: str, marks: Mapping[int, Mark], *, over: bool = False) -> None:
+        check_key("epoch", epoch)
+        for mark in marks.values():
+            check_key("server", mark.server)
+        with self._lock:
+            if self._sale is None or self._sale.epoch != epoch:
+                return
+            if over:
+                self._marks.clear()
+                self._marks_epoch.clear()
+            for number, mark in marks.items():
+                kept = self._marks.get(number) if self._marks_epoch.get(number) == epoch else None
+                if kept and (mark.server != kept.server or mark.writes <= kept.writes):
+                    continue
+                self._marks[number], self._marks_epoch[number] = mark, epoch
+
+    def begin_rebuild(self, name: str, *, old_epoch: str, new_epoch: str) -> bool:
+        check_key("epoch", new_epoch)
+        if old_epoch == new_epoch:
+            raise ValueError(f"a rebuild needs a new epoch, not {new_epoch} again")
+        with self._lock:
+            if self._sale is None or self._sale.name != name:
+                return False
+            if self._sale.epoch != old_epoch:
+                return self._sale.epoch == new_epoch
+            self._sale = msgspec.structs.replace(self._sale, epoch=new_epoch, complete=False)
+            self._marks[REBUILDING] = Mark(0, "rebuild")
+            self._marks_epoch[REBUILDING] = new_epoch
+            return True
+
+    # -- what people did --------------------------------------------------------------------------------------
+    def write_journal(self, entry: JournalEntry) -> None:
+        check_key("entry_id", entry.entry_id)
+        with self._lock:
+            self._journal.setdefault(entry.entry_id, entry)
+
+    def journal(self, *, limit: int) -> list[JournalEntry]:
+        with self._lock:
+            entries = sorted(self._journal.values(), key=attrgetter("at_ms", "entry_id"))
+        return entries[::-1][:limit]
+
+    def accept(self, rows: Sequence[Accepted]) -> None:
+        for row in rows:
+            check_key("kind", row.kind)
+        with self._lock:
+            for row in rows:
+                self._accepted.setdefault((row.kind, row.id, row.sku), row)
+
+    def unaccept(self, keys: Sequence[tuple[str, str, str]]) -> None:
+        with self._lock:
+            for key in keys:
+                self._accepted.pop(key, None)
+
+    def accepted(self) -> list[Accepted]:
+        with self._lock:
+            return [self._accepted[key] for key in sorted(self._accepted)]
+
     # -- the group commit -------------------------------------------------------------------------------------
-    def place(self, tx_id: str, orders: Sequence[Order]) -> BatchOutcome:
+    def place(self, tx_id: str, orders: Sequence[Order], *, epoch: str = "") -> BatchOutcome:
         batch = batch_of(tx_id, orders)
+        if epoch:
+            check_key("epoch", epoch)
         with self._lock:
             existing = self.orders(batch.order_ids)
             tx = self._tx.get(tx_id)
-            if tx == TxState.COMMITTED:
+            if tx in (TxState.COMMITTED, TxState.ANNOUNCED):
                 if sum(order.tx_id == tx_id for order in existing.values()) != len(orders):
                     raise ValueError(f"tx_id {tx_id} has committed other orders")
                 return _PLACED
             if tx is not None:
                 return BatchOutcome(False, {}, frozenset())
+            if epoch and not (self._sale and self._sale.complete and self._sale.epoch == epoch):
+                return BatchOutcome(False, {}, frozenset(), stale=True)
             if existing:
                 return BatchOutcome(False, existing, frozenset())
             refused = frozenset(
@@ -124,7 +203,7 @@ class MemoryOrderBook:
             for row in batch.rows:
                 self._orders[row[0]] = Order(*row)
             self._sell(batch.units)
-            self._tx[tx_id] = TxState.COMMITTED
+            self._tx[tx_id], self._tx_ms[tx_id] = TxState.COMMITTED, self._now_ms()
             return _PLACED
 
     def _left(self, sku: str) -> int:
@@ -140,6 +219,36 @@ class MemoryOrderBook:
         check_key("tx_id", tx_id)
         with self._lock:
             return self._tx.setdefault(tx_id, TxState.ABORTED) if fence else self._tx.get(tx_id)
+
+    def announced(self, tx_ids: Sequence[str]) -> None:
+        with self._lock:
+            for tx_id in tx_ids:
+                if self._tx.get(tx_id) == TxState.COMMITTED:
+                    self._tx[tx_id] = TxState.ANNOUNCED
+
+    def _of_state(self, state: TxState) -> list[tuple[int, str]]:
+        return sorted((self._tx_ms[tx], tx) for tx, its in self._tx.items() if its == state)
+
+    def unannounced(self, *, before_ms: int, limit: int) -> list[str]:
+        with self._lock:
+            waiting = self._of_state(TxState.COMMITTED)
+        return [tx_id for at_ms, tx_id in waiting if at_ms < before_ms][:limit]
+
+    def newest_announced_ms(self) -> int:
+        with self._lock:
+            return max((at_ms for at_ms, _ in self._of_state(TxState.ANNOUNCED)), default=0)
+
+    def announce_again(self, tx_id: str, *, before_ms: int) -> bool:
+        check_key("tx_id", tx_id)
+        with self._lock:
+            if self._tx.get(tx_id) != TxState.COMMITTED or self._tx_ms[tx_id] >= before_ms:
+                return False
+            self._tx_ms[tx_id] = self._now_ms()
+            return True
+
+    def orders_of_tx(self, tx_id: str) -> list[Order]:
+        check_key("tx_id", tx_id)
+        return self._sorted(self._orders, lambda order: order.tx_id == tx_id)
 
     def fence(self, order_ids: Sequence[str], *, now_ms: int) -> dict[str, Order]:
         ids = check_order_ids(order_ids)

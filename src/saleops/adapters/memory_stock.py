@@ -1,15 +1,27 @@
 """The stock store in memory: the rules of ``lua/stock`` in Python, for tests and simulations.
 
-One process, one thread; shards are not modelled (a SKU is one counter, the sum of its shards), everything else answers as
-Redis does.
+One process, one thread; shards are not modelled (a SKU is one counter, the sum of its shards; its changes are written to the
+mark of its first partition), everything else answers as Redis does. ``copy`` and ``put_back`` are for tests: a server that
+comes back from an older copy of itself.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import copy
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from saleops.domain.stock import RESALE_PAUSE_MS, Answer, Claim, Reservation, SkuCount, Verdict
+from saleops.domain.stock import (
+    PARTITIONS,
+    RESALE_PAUSE_MS,
+    Answer,
+    Claim,
+    Reservation,
+    SkuCount,
+    Verdict,
+    partition_of,
+)
 from saleops.errors import Refused
-from saleops.ports.stock import SeedRow, SeedState, StaleEpoch, UnitsLeft
+from saleops.ports.stock import Mark, Restored, SeedRow, SeedState, StaleEpoch, UnitsLeft
 
 
 @dataclass(slots=True)
@@ -40,11 +52,51 @@ class _Held:
 
 class MemoryStockStore:
     def __init__(self) -> None:
+        self.server = secrets.token_hex(20)
+        self._seen_epoch = ""
+        self._seen = [0] * PARTITIONS
+        self._forget()
+
+    def _forget(self) -> None:
         self._epoch = ""
         self._version = ""
-        self._open = False
+        self._state = ""  # "seeding", "held" or "open"
         self._counters: dict[str, _Counter] = {}
         self._held: dict[str, _Held] = {}
+        self._writes = [0] * PARTITIONS
+
+    def copy(self) -> "MemoryStockStore":
+        """What a backup would hold now."""
+        return copy.deepcopy(self)
+
+    def put_back(self, old: "MemoryStockStore", *, restarted: bool = True) -> None:
+        """Be ``old`` from now on, as a server is that was restored from it; it usually starts anew for that."""
+        taken = old.copy()
+        self._epoch, self._version, self._state = taken._epoch, taken._version, taken._state
+        self._counters, self._held, self._writes = taken._counters, taken._held, taken._writes
+        if restarted:
+            self.server = secrets.token_hex(20)
+
+    def _note(self) -> None:
+        """What every answer shows: that no partition is behind what it has shown."""
+        if self._epoch != self._seen_epoch:
+            self._seen_epoch, self._seen = self._epoch, [0] * PARTITIONS
+        for partition, was in enumerate(self._seen):
+            if self._writes[partition] < was:
+                raise StaleEpoch(
+                    f"the stock store came back from an older copy of itself: partition {partition} shows "
+                    f"{self._writes[partition]:,} writes and had shown {was:,}",
+                    hint="Order workers verify or rebuild it.",
+                )
+        self._seen = list(self._writes)
+
+    def _wrote(self, skus: Iterable[str]) -> None:
+        """One call changed these: a write for each of their partitions."""
+        for partition in {partition_of(sku) for sku in skus}:
+            self._writes[partition] += 1
+
+    def _wrote_all(self) -> None:
+        self._writes = [writes + 1 for writes in self._writes]
 
     async def ping(self) -> None:
         """Memory always answers."""
@@ -53,7 +105,11 @@ class MemoryStockStore:
         """Nothing to give back."""
 
     async def seed_state(self) -> SeedState:
-        return SeedState(self._epoch, self._version, self._open)
+        if not self._epoch:
+            return SeedState("", "", complete=False)
+        self._note()
+        marks = tuple(Mark(writes, self.server) for writes in self._writes)
+        return SeedState(self._epoch, self._version, self._state == "open", marks)
 
     async def begin_seed(self, epoch: str, version: str) -> None:
         if self._epoch and (epoch, version) != (self._epoch, self._version):
@@ -61,7 +117,9 @@ class MemoryStockStore:
                 f"the stock store holds a live sale already (epoch {self._epoch}); nothing was changed",
                 hint=f"To replace it pass --replace {self._epoch}.",
             )
-        self._epoch, self._version = epoch, version
+        if not self._epoch:
+            self._epoch, self._version, self._state = epoch, version, "seeding"
+            self._wrote_all()
 
     async def seed(self, epoch: str, partition: int, rows: Sequence[SeedRow]) -> int:
         self._check(epoch, selling=False)
@@ -75,21 +133,52 @@ class MemoryStockStore:
                 counter.seeded += row.units
                 counter.left += row.units
                 new += 1
+        if new:
+            self._writes[partition] += 1
         return new
 
     async def finish_seed(self, epoch: str, hot: Mapping[str, int]) -> None:
         self._check(epoch, selling=False)
-        self._open = True
+        self._state = "open"
+        self._wrote_all()
+
+    async def restore(
+        self, epoch: str, rows: Sequence[Restored], *, hot: Mapping[str, int] | None = None
+    ) -> None:
+        self._check(epoch, selling=False)
+        if self._state != "seeding":
+            raise StaleEpoch(f"restoring orders: NOTSEEDING {self._state}; nothing was changed")
+        new = [row for row in rows if row.sku and row.order_id not in self._held]
+        for row in new:
+            claim = Claim(row.order_id, row.sku, row.buyer, row.units)
+            self._held[row.order_id] = _Held(claim, 0, row.state)
+            if row.state == "sold":
+                counter = self._counters[row.sku]
+                counter.left -= row.units
+                counter.sold += row.units
+                if counter.limit:
+                    counter.buyers[row.buyer] = counter.buyers.get(row.buyer, 0) + row.units
+        self._wrote(row.sku for row in new)
+
+    async def hold(self, epoch: str, *, new_epoch: str) -> bool:
+        if self._state not in ("open", "held") or self._epoch not in (epoch, new_epoch):
+            return False
+        if self._epoch != new_epoch:
+            self._epoch, self._state = new_epoch, "held"
+            self._wrote_all()
+        return True
 
     async def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]  # back to the state it was made in
+        self._forget()
+        self._seen = [0] * PARTITIONS
 
     def _check(self, epoch: str, *, selling: bool) -> None:
-        if epoch != self._epoch or not epoch or (selling and not self._open):
+        if epoch != self._epoch or not epoch or (selling and self._state != "open"):
             raise StaleEpoch(
                 f"the stock store is not on this sale's epoch (STALE {self._epoch or 'none'}); nothing was changed",
                 hint="Run `saleops seed` for this sale.",
             )
+        self._note()
 
     async def reserve(
         self, epoch: str, claims: Sequence[Claim], *, now_ms: int, expires_ms: int
@@ -98,7 +187,11 @@ class MemoryStockStore:
         for claim in claims:
             if not 1 <= claim.units <= 1_000_000:
                 raise ValueError(f"reserving: BADUNITS {claim.units}")
-        return [self._reserve(claim, now_ms, expires_ms) for claim in claims]
+        answers = [self._reserve(claim, now_ms, expires_ms) for claim in claims]
+        pairs = zip(claims, answers, strict=True)
+        self._wrote(claim.sku for claim, answer in pairs if answer.verdict == Verdict.RESERVED)
+        self._note()
+        return answers
 
     def _reserve(self, claim: Claim, now_ms: int, expires_ms: int) -> Answer:
         counter = self._counters.get(claim.sku)
@@ -126,25 +219,33 @@ class MemoryStockStore:
 
     async def confirm(self, epoch: str, claims: Sequence[Claim]) -> None:
         self._check(epoch, selling=False)
+        changed: list[str] = []
         for claim in claims:
             counter = self._counters[claim.sku]
             held = self._held.get(claim.order_id)
-            if held is not None and held.state == "sold":
-                continue
-            if held is not None and held.state == "reserved":
+            if held is not None and held.state != "reserved":
+                continue  # sold already; or released, and a confirm that comes late takes nothing back
+            if held is not None:
                 counter.reserved -= claim.units
             else:
                 counter.left -= claim.units
+                if counter.limit:
+                    counter.buyers[claim.buyer] = counter.buyers.get(claim.buyer, 0) + claim.units
             counter.sold += claim.units
             self._held[claim.order_id] = _Held(claim, 0, "sold")
+            changed.append(claim.sku)
+        self._wrote(changed)
+        self._note()
 
     async def release(self, epoch: str, claims: Sequence[Claim], *, now_ms: int) -> int:
         self._check(epoch, selling=False)
         changed = 0
+        touched: list[str] = []
         for claim in claims:
             held = self._held.get(claim.order_id)
             if held is None:
                 self._held[claim.order_id] = _Held(claim, 0, "released")
+                touched.append(claim.sku)
                 continue
             if held.state == "released":
                 continue
@@ -163,6 +264,9 @@ class MemoryStockStore:
                 counter.buyers[held.claim.buyer] -= held.claim.units
             held.state = "released"
             changed += 1
+            touched.append(held.claim.sku)
+        self._wrote(touched)
+        self._note()
         return changed
 
     async def expired(self, epoch: str, *, now_ms: int, limit: int) -> list[Claim]:

@@ -3,8 +3,8 @@
 The group commit is one round trip: BEGIN, one INSERT of all orders, one guarded UPDATE over all SKUs, the
 transaction's own row and COMMIT travel in one packet. The server stops at the first statement that fails, and the
 transaction's row makes a failed guard an error: its state is NULL, which the table refuses, unless the UPDATE before it
-changed one row a SKU. So COMMIT is reached only when everything went well, and a hot SKU's row is locked for no longer
-than that takes: its lock never waits for the network.
+changed one row a SKU and the sale's row holds the caller's epoch. So COMMIT is reached only when everything went well, and a
+hot SKU's row is locked for no longer than that takes: its lock never waits for the network.
 """
 
 import hashlib
@@ -24,22 +24,30 @@ from saleops.adapters.mysql_session import (
 from saleops.adapters.sql_batch import ORDER_COLUMNS, NowMs, OrderBatch
 from saleops.adapters.sql_dialect import DuplicateKey, Row, Transaction, wall_ms
 from saleops.adapters.sql_orders import SqlOrderBook
-from saleops.adapters.sql_schema import MYSQL, VERSION, create_statements
+from saleops.adapters.sql_schema import (
+    INDEXES,
+    MYSQL,
+    VERSION,
+    create_statements,
+    steps_from,
+)
 from saleops.domain.orders import Order
 from saleops.errors import Refused, StoreUnavailable
-from saleops.ports.orders import Review
+from saleops.ports.orders import BatchOutcome, Review
 
 T = TypeVar("T")
 
 MIGRATE_WAIT_S = (
     15  # for another process that creates the tables; below the session's answer timeout
 )
+MIGRATE_LIMIT_S = 900.0  # for one new index: 10 million orders take about a minute
 
 
 class MysqlOrderBook(SqlOrderBook):
     """OrderBook on one MySQL connection, opened at the first call."""
 
     lock_rows = " FOR UPDATE"
+    lock_shared = " LOCK IN SHARE MODE"  # FOR SHARE is not known to MySQL 5.7 and MariaDB
 
     def __init__(self, address: MysqlAddress, *, now_ms: NowMs = wall_ms) -> None:
         super().__init__(now_ms=now_ms)
@@ -70,24 +78,42 @@ class MysqlOrderBook(SqlOrderBook):
                     hint="Try again when it is done.",
                 )
             try:
-                for statement in create_statements(MYSQL):
-                    connection.query(statement)
-                row = f"(1, {VERSION})"
-                connection.query(
-                    f"INSERT INTO schema_version (id, version) VALUES {row} ON DUPLICATE KEY UPDATE id = id"
-                )
-                ((version,),) = rows_of(connection, "SELECT version FROM schema_version")
+                self._bring_up(connection)
             finally:
                 if connection.open:
                     rows_of(connection, "SELECT RELEASE_LOCK(?)", (lock,))
-            if version > VERSION:
-                raise Refused(
-                    f"{self._address} was written by a later saleops (tables of version {version}, "
-                    f"this one knows {VERSION}); nothing was changed",
-                    hint="Use that version of saleops, or another database.",
-                )
 
-        self._session.transact("creating tables", work)
+        self._session.transact("creating tables", work, answer_timeout_s=MIGRATE_LIMIT_S)
+
+    def _bring_up(self, connection: Connection) -> None:
+        """Every statement commits by itself (MySQL's do, where they change a table), and every one may run again."""
+        statements = create_statements(MYSQL, keys=True)
+        connection.query(statements[0])
+        rows = rows_of(connection, "SELECT version FROM schema_version")
+        version = rows[0][0] if rows else 0
+        if version > VERSION:
+            raise Refused(
+                f"{self._address} was written by a later saleops (tables of version {version}, "
+                f"this one knows {VERSION}); nothing was changed",
+                hint="Use that version of saleops, or another database.",
+            )
+        for statement in statements[1:]:
+            connection.query(statement)
+        found = rows_of(
+            connection,
+            "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE()",
+        )
+        there = {name for (name,) in found}
+        for name, columns in INDEXES.items():
+            if name not in there:
+                connection.query(f"CREATE INDEX {name} ON {columns}")
+        for step in steps_from(version):
+            connection.query(step)
+        if version < VERSION:
+            connection.query(
+                f"INSERT INTO schema_version (id, version) VALUES (1, {VERSION}) "
+                f"ON DUPLICATE KEY UPDATE version = {VERSION}"
+            )
 
     def _read(self, what: str, sql: str, values: Sequence[object] = ()) -> Sequence[Row]:
         return self._session.read(what, sql, values)
@@ -99,10 +125,23 @@ class MysqlOrderBook(SqlOrderBook):
         for table in tables:
             self._session.read("emptying the sale's tables", f"TRUNCATE TABLE {table}")
 
-    def _place_at_once(self, batch: OrderBatch) -> bool:
-        tx_row = (
-            f"('{batch.tx_id}', IF(ROW_COUNT() = {len(batch.units)}, 1, NULL), {self._now_ms():d})"
-        )
+    def place(self, tx_id: str, orders: Sequence[Order], *, epoch: str = "") -> BatchOutcome:
+        """See the port. A run whose COMMIT got no answer may still be on its way inside the server: beside it only "committed"
+        is final. For all else the caller asks ``tx_state`` with ``fence``, which stops it."""
+        with self._session.as_one() as in_doubt:
+            outcome = super().place(tx_id, orders, epoch=epoch)
+            if in_doubt() and not outcome.committed:
+                raise self._session.unknown(
+                    "placing orders", ConnectionError("what was sent first may still commit")
+                )
+            return outcome
+
+    def _place_at_once(self, batch: OrderBatch, epoch: str) -> bool:
+        good = f"ROW_COUNT() = {len(batch.units)}"
+        if epoch:
+            on_epoch = f"id = 1 AND epoch = {_literal(epoch)} AND complete = 1"
+            good += f" AND (SELECT COUNT(*) FROM sale WHERE {on_epoch}{self.lock_shared}) = 1"
+        tx_row = f"('{batch.tx_id}', IF({good}, 1, NULL), {self._now_ms():d})"
         packet = (
             f"BEGIN;{_insert('orders', ORDER_COLUMNS, _order_rows(batch))};{_take(batch.units)};"
             f"{_insert('tx', 'tx_id, state, at_ms', tx_row)};COMMIT"

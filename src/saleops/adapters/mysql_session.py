@@ -5,8 +5,9 @@ Everything sent here may be sent twice (the port says so), therefore:
 - a deadlock or a lock that was not granted in time was rolled back by the server: the whole transaction runs again, a bounded
   number of times, after a random pause;
 - a lost connection is opened again once, and the work runs again. If the loss came after COMMIT went out, nobody
-  knows whether the first run is in; the second run finds out by its own keys. Only when that cannot be tried either
-  the caller hears UnknownOutcome;
+  knows whether the first run is in; the second run finds out by its own keys. From there on "nothing was written" cannot be
+  said any more: whatever else fails, a full server, a lock, a primary that is read-only now, the caller hears
+  UnknownOutcome;
 - a connection that the server closed while it was idle is noticed before anything is sent (its socket is
   readable), without a ping.
 
@@ -17,7 +18,8 @@ import random
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -26,6 +28,7 @@ import pymysql
 from pymysql.constants import CLIENT, CR, ER
 
 from saleops.adapters.sql_dialect import DuplicateKey, Row
+from saleops.domain.connections import ConnectionRoom
 from saleops.errors import ConfigError, StoreUnavailable
 from saleops.ports.orders import UnknownOutcome
 
@@ -134,6 +137,18 @@ class MysqlSession:
     def __init__(self, address: MysqlAddress) -> None:
         self._address = address
         self._connection: Connection | None = None
+        self._as_one = False  # several calls write one thing
+        self._in_doubt = False  # a COMMIT of it got no answer
+
+    @contextmanager
+    def as_one(self) -> Iterator[Callable[[], bool]]:
+        """The calls of the block try to write one and the same thing. Once a COMMIT of it got no answer, whatever fails
+        later leaves its outcome unknown. Gives a function that says whether that happened."""
+        self._as_one, self._in_doubt = True, False
+        try:
+            yield lambda: self._in_doubt
+        finally:
+            self._as_one = self._in_doubt = False
 
     def close(self) -> None:
         """Hang up; the next use opens the connection again."""
@@ -145,17 +160,37 @@ class MysqlSession:
         """The rows of one SELECT, outside a transaction."""
         return self._retried(what, lambda connection, _: rows_of(connection, sql, values))
 
-    def transact(self, what: str, work: Callable[[Connection], T]) -> T:
-        """BEGIN, ``work``, COMMIT."""
+    def transact(
+        self,
+        what: str,
+        work: Callable[[Connection], T],
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> T:
+        """BEGIN, ``work``, COMMIT. ``answer_timeout_s`` is for each statement's answer."""
 
         def act(connection: Connection, sending: "_Sending") -> T:
-            connection.query("BEGIN")
-            result = work(connection)
-            sending.commit = True
-            connection.query("COMMIT")
+            # The driver takes it when it connects, and looks at it whenever it reads.
+            connection._read_timeout = answer_timeout_s  # type: ignore[attr-defined]
+            try:
+                connection.query("BEGIN")
+                result = work(connection)
+                sending.commit = True
+                connection.query("COMMIT")
+            finally:
+                connection._read_timeout = ANSWER_TIMEOUT_S  # type: ignore[attr-defined]
             return result
 
         return self._retried(what, act)
+
+    def room(self) -> ConnectionRoom:
+        """How many connections the server grants us, and how many are taken (one of them is ours)."""
+        what = "counting the server's connections"
+        limits = "SELECT @@GLOBAL.max_connections, @@SESSION.max_user_connections"
+        [(server, of_user)] = self.read(what, limits)
+        [(_, used)] = self.read(what, "SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+        # Without the right to see other users' connections the second number is 0, which means no limit of its own.
+        return ConnectionRoom(min(server, of_user) if of_user else server, int(used))
 
     def send_packet(self, what: str, packet: str) -> None:
         """Several statements that hold their own BEGIN and COMMIT, in one round trip. The server stops at the first that fails;
@@ -170,7 +205,7 @@ class MysqlSession:
         self._retried(what, act)
 
     def _retried(self, what: str, act: Callable[[Connection, "_Sending"], T]) -> T:
-        commit_sent = reopened = False
+        commit_sent, reopened = self._in_doubt, False
         busy = 0
         deadline = time.monotonic() + BUSY_LIMIT_S
         while True:
@@ -178,7 +213,7 @@ class MysqlSession:
                 connection = self._open(what)
             except StoreUnavailable as error:
                 if commit_sent:
-                    raise self._unknown(what, error) from error
+                    raise self.unknown(what, error) from error
                 raise
             sending = _Sending()
             try:
@@ -188,21 +223,29 @@ class MysqlSession:
                 if code in _LOST or not connection.open:
                     self._hang_up()
                     commit_sent = commit_sent or sending.commit
+                    self._in_doubt = commit_sent and self._as_one
                     if not reopened:
                         reopened = True
                         continue
                     if commit_sent:
-                        raise self._unknown(what, error) from error
+                        raise self.unknown(what, error) from error
                     raise self._explained(what, error) from error
                 self._roll_back(connection)
                 if code in (ER.DUP_ENTRY, ER.BAD_NULL_ERROR):
                     raise DuplicateKey from error
                 busy += 1
                 if code not in _BUSY or busy >= BUSY_TRIES or time.monotonic() > deadline:
-                    raise self._explained(what, error) from error
+                    explained = self._explained(what, error)
+                    unsure = commit_sent or (code == ER.ERROR_DURING_COMMIT and sending.commit)
+                    if unsure and isinstance(explained, StoreUnavailable):
+                        raise self.unknown(what, error) from error
+                    raise explained from error
                 time.sleep(BUSY_PAUSE_S * 2 ** min(busy, 4) * random.uniform(0.5, 1.5))
-            except BaseException:
+            except Exception:
                 self._roll_back(connection)
+                raise
+            except BaseException:
+                self._hang_up()  # interrupted between a question and its answer: the next one would read it
                 raise
 
     def _open(self, what: str) -> Connection:
@@ -254,7 +297,8 @@ class MysqlSession:
         except pymysql.Error:
             self._hang_up()  # the server rolls back when it sees the connection gone
 
-    def _unknown(self, what: str, error: Exception) -> UnknownOutcome:
+    def unknown(self, what: str, error: Exception) -> UnknownOutcome:
+        """A COMMIT got no answer, and ``error`` keeps us from finding out what became of it."""
         return UnknownOutcome(
             f"{what}: the connection to {self._address} broke during COMMIT ({_text_of(error)}); "
             "it is written or it is not",
@@ -324,13 +368,19 @@ def _unix_connection(path: str) -> socket.socket:
     return sock
 
 
+_TOO_MANY = (
+    "Raise max_connections, or run fewer workers: `saleops doctor` counts what a serve takes."
+)
+
 _HINTS: dict[int, str] = {
     ER.ACCESS_DENIED_ERROR: "Check user and password in the database URL (@ : / % encoded as %40 %3A %2F %25).",
     ER.DBACCESS_DENIED_ERROR: "GRANT this user all rights on the database, or name another one.",
     ER.TABLEACCESS_DENIED_ERROR: "GRANT this user all rights on the database.",
     ER.BAD_DB_ERROR: "CREATE DATABASE first, with CHARACTER SET utf8mb4, or name another one.",
     ER.NO_SUCH_TABLE: "Run `saleops seed` first: it creates the tables.",
-    ER.CON_COUNT_ERROR: "Raise max_connections, or run fewer workers: each holds one connection.",
+    ER.CON_COUNT_ERROR: _TOO_MANY,
+    ER.TOO_MANY_USER_CONNECTIONS: _TOO_MANY,
+    ER.USER_LIMIT_REACHED: _TOO_MANY,
     ER.OPTION_PREVENTS_STATEMENT: "The server is read-only: use the primary's address.",
     _READ_ONLY_TRANSACTION: "The server is read-only: use the primary's address.",
     _READ_ONLY_MODE: "The server is read-only: use the primary's address.",

@@ -5,7 +5,6 @@ protocol (redis.io/docs/latest/develop/reference/protocol-spec) ourselves and re
 connection and parser costs a tenth of that.
 """
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,23 +18,26 @@ def pack(parts: Sequence[bytes]) -> bytes:
     return b"*%d\r\n%b" % (len(parts), body)
 
 
-async def exchange(client: Any, packed: bytes, count: int, *, timeout_s: float) -> list[Any]:
-    """Send ``packed``, which holds ``count`` commands, and read as many replies, all under one time limit.
+def encoded(part: Any) -> bytes:
+    """A part of a command as its bytes: text, a whole number or a fraction, or bytes already."""
+    return part if isinstance(part, bytes) else str(part).encode()
+
+
+async def exchange(pool: Any, packed: bytes, count: int) -> list[Any]:
+    """Send ``packed``, which holds ``count`` commands, and read as many replies. The caller limits the time.
 
     A command the server refused has its ResponseError among the replies. Raises what the client raises when the connection
-    is lost, and TimeoutError.
+    is lost, or the server is still loading.
     """
-    pool = client.connection_pool
     connection = await pool.get_connection()
     replies: list[Any] = []
     try:
-        async with asyncio.timeout(timeout_s):
-            await connection.send_packed_command(packed, check_health=False)
-            for _ in range(count):
-                try:
-                    replies.append(await connection.read_response(timeout=math.inf))
-                except ResponseError as error:
-                    replies.append(error)
+        await connection.send_packed_command(packed, check_health=False)
+        for _ in range(count):
+            try:
+                replies.append(await connection.read_response(timeout=math.inf))
+            except ResponseError as error:
+                replies.append(error)
     except BaseException:
         # Replies that were not read would answer somebody else's question.
         await connection.disconnect(nowait=True)

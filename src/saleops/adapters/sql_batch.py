@@ -100,6 +100,11 @@ def check_key(what: str, key: str) -> None:
         raise ValueError(f"{what} {key!r} is not 1 to {KEY_MAX_CHARS} visible ASCII characters")
 
 
+def is_key(text: str) -> bool:
+    """Whether ``text`` may be a key of ours."""
+    return _is_key(text) is not None
+
+
 def check_order_ids(order_ids: Sequence[str]) -> list[str]:
     """``order_ids`` sorted and without repeats. Raises ValueError for what is no order id."""
     for order_id in order_ids:

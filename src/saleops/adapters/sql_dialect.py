@@ -61,6 +61,7 @@ class SqlDialect(ABC):
     """The base of the orders database in SQL."""
 
     lock_rows = ""  # what a SELECT adds to lock its rows until the transaction ends
+    lock_shared = ""  # ... against changes, while others may lock them in the same way
 
     def __init__(self, *, now_ms: NowMs = wall_ms) -> None:
         self._now_ms = now_ms

@@ -1,9 +1,10 @@
 """The orders database in SQL: the statements, shared by SQLite and MySQL.
 
-A dialect (sqlite_orders.py, mysql_orders.py) gives what sql_dialect.py names; sql_catalog.py holds what only reads. Values never
+A dialect (sqlite_orders.py, mysql_orders.py) gives what sql_dialect.py names; sql_catalog.py holds what only reads,
+sql_sale.py the sale and sql_journal.py what people did. Values never
 become part of a statement's text here.
 
-Two writers lock rows in one order: orders by id, then stock by SKU, then the transaction's own row.
+Two writers lock rows in one order: orders by id, then stock by SKU, then the transaction's own row, then the sale's.
 """
 
 from collections import Counter
@@ -15,15 +16,15 @@ from saleops.adapters.sql_batch import (
     batch_of,
     check_key,
     check_order_ids,
+    is_key,
     name_from,
 )
-from saleops.adapters.sql_catalog import ITEM_COLUMNS, SqlCatalog
 from saleops.adapters.sql_dialect import TRIES, DuplicateKey, Row, Transaction, chunks, marks
-from saleops.adapters.sql_schema import SALE_TABLES
-from saleops.domain.items import Item
+from saleops.adapters.sql_journal import SqlJournal
+from saleops.adapters.sql_sale import SqlSale
 from saleops.domain.orders import Order, OrderState, TxState
-from saleops.errors import Refused, StoreUnavailable
-from saleops.ports.orders import BatchOutcome, Charge, SaleRow
+from saleops.errors import StoreUnavailable
+from saleops.ports.orders import BatchOutcome, Charge
 
 _ORDERS = f"SELECT {ORDER_COLUMNS} FROM orders"
 
@@ -32,127 +33,59 @@ class _InTheWay(Exception):
     """Something stands in the way of a group commit: roll back and look what it is."""
 
 
-class SqlOrderBook(SqlCatalog):
+class SqlOrderBook(SqlSale, SqlJournal):
     """OrderBook on a SQL database."""
 
-    # -- the sale ---------------------------------------------------------------------------------------------
-    def sale(self, name: str) -> SaleRow | None:
-        rows = self._read("reading the sale", f"{_SALE} WHERE name = ?", (name,))
-        return _sale_of(rows[0]) if rows else None
-
-    def begin_sale(self, row: SaleRow) -> None:
-        def work(sql: Transaction) -> None:
-            others = [_sale_of(found) for found in sql.rows(f"{_SALE}{self.lock_rows}")]
-            for other in others:
-                if other.name != row.name:
-                    raise Refused(
-                        f"the orders database holds the sale {other.name} already; nothing was changed",
-                        hint=f"One database holds one sale: use another for {row.name}, or clear {other.name}.",
-                    )
-                if other.version != row.version:
-                    raise Refused(
-                        f"the orders database holds another version of {row.name} "
-                        f"({other.version}, not {row.version}); nothing was changed",
-                        hint="Clear the sale first, if it has not opened, or seed what was seeded before.",
-                    )
-            if not others:
-                # One database holds one sale: its row is always number 1, so two sales cannot begin at once.
-                values = (1, row.name, row.epoch, row.version, row.items_count, row.units_count, 0)
-                sql.insert("sale", f"id, {_SALE_COLUMNS}", [values])
-
-        for _ in range(TRIES):
-            try:
-                return self._transact(f"beginning the sale {row.name}", work)
-            except DuplicateKey:  # another process began it between our look and our INSERT
-                continue
-        raise StoreUnavailable(f"the row of the sale {row.name} comes and goes; it was not begun")
-
-    def finish_sale(self, name: str) -> None:
-        self._transact(
-            f"finishing the sale {name}",
-            lambda sql: sql.run("UPDATE sale SET complete = 1 WHERE name = ?", (name,)),
-        )
-
-    def clear_sale(self, name: str) -> None:
-        if self.sale(name) is None:
-            return  # never another sale's rows
-        self._empty(SALE_TABLES)
-        self._transact(
-            f"clearing the sale {name}",
-            lambda sql: sql.run("DELETE FROM sale WHERE name = ?", (name,)),
-        )
-
-    def add_items(self, items: Sequence[tuple[Item, int]]) -> int:
-        if not items:
-            return 0
-        products = sorted(
-            (
-                item.sku,
-                item.name,
-                item.price_fen,
-                item.stock,
-                item.limit_per_buyer,
-                item.popularity,
-                item.department,
-                item.category,
-            )
-            for item, _ in items
-        )
-        stock = sorted((item.sku, item.stock, 0, shards) for item, shards in items)
-
-        def work(sql: Transaction) -> int:
-            sql.insert("products", ITEM_COLUMNS, products, keep="sku")
-            return sql.insert("stock", "sku, total, sold, shards", stock, keep="sku")
-
-        return self._transact("adding items", work)
-
-    def hot_skus(self) -> dict[str, int]:
-        return dict(
-            self._read("reading hot SKUs", "SELECT sku, shards FROM stock WHERE shards > 1")
-        )
-
     # -- the group commit -------------------------------------------------------------------------------------
-    def place(self, tx_id: str, orders: Sequence[Order]) -> BatchOutcome:
+    def place(self, tx_id: str, orders: Sequence[Order], *, epoch: str = "") -> BatchOutcome:
         """See the port. A ``tx_id`` that was fenced, or committed other orders, is never committed: a fenced one is answered
         with ``committed=False`` and both lists empty (send the orders again under a new tx_id); one that committed
         just these orders is answered ``committed=True``, so sending twice is harmless."""
         batch = batch_of(tx_id, orders)
-        if self._place_at_once(batch):
+        if epoch:
+            check_key("epoch", epoch)
+        if self._place_at_once(batch, epoch):
             return _PLACED
         for _ in range(TRIES):
             try:
-                return self._transact("placing orders", lambda sql: self._place_looking(sql, batch))
+                return self._transact(
+                    "placing orders", lambda sql: self._place_looking(sql, batch, epoch)
+                )
             except (DuplicateKey, _InTheWay):
                 continue  # it changed between our look and our write
         raise StoreUnavailable(
             f"group commit {tx_id} met a change of its rows {TRIES} times; it was not written"
         )
 
-    def _place_at_once(self, batch: OrderBatch) -> bool:
+    def _place_at_once(self, batch: OrderBatch, epoch: str) -> bool:
         """Commit ``batch`` if nothing stands in the way; False: nothing was written, look why."""
         try:
-            self._transact("placing orders", lambda sql: self._write_batch(sql, batch))
+            self._transact("placing orders", lambda sql: self._write_batch(sql, batch, epoch))
         except (DuplicateKey, _InTheWay):
             return False
         return True
 
-    def _write_batch(self, sql: Transaction, batch: OrderBatch) -> None:
+    def _write_batch(self, sql: Transaction, batch: OrderBatch, epoch: str) -> None:
         sql.insert("orders", ORDER_COLUMNS, batch.rows)
         if sql.take(batch.units) != len(batch.units):
             raise _InTheWay
         sql.insert("tx", _TX_COLUMNS, [(batch.tx_id, int(TxState.COMMITTED), self._now_ms())])
+        if epoch and not sql.rows(_ON_EPOCH + self.lock_shared, (epoch,)):
+            raise _InTheWay
 
-    def _place_looking(self, sql: Transaction, batch: OrderBatch) -> BatchOutcome:
+    def _place_looking(self, sql: Transaction, batch: OrderBatch, epoch: str) -> BatchOutcome:
         """The slow way, after the fast one failed: look first, holding the stock rows, then write."""
         existing = self._orders_in(sql.rows, batch.order_ids)
         tx = sql.rows("SELECT state FROM tx WHERE tx_id = ?", (batch.tx_id,))
-        if tx and tx[0][0] == TxState.COMMITTED:
+        if tx and tx[0][0] != TxState.ABORTED:
             ours = sum(order.tx_id == batch.tx_id for order in existing.values())
             if ours != len(batch.rows):
                 raise ValueError(f"tx_id {batch.tx_id} has committed other orders")
             return _PLACED
         if tx:
             return BatchOutcome(False, {}, frozenset())
+        if epoch and not sql.rows(_ON_EPOCH, (epoch,)):
+            return BatchOutcome(False, {}, frozenset(), stale=True)
         if existing:
             return BatchOutcome(False, existing, frozenset())
         left: dict[str, int] = {}
@@ -164,7 +97,7 @@ class SqlOrderBook(SqlCatalog):
         )
         if refused:
             return BatchOutcome(False, {}, refused)
-        self._write_batch(sql, batch)
+        self._write_batch(sql, batch, epoch)
         return _PLACED
 
     def tx_state(self, tx_id: str, *, fence: bool = False) -> TxState | None:
@@ -179,6 +112,55 @@ class SqlOrderBook(SqlCatalog):
             "reading a transaction's outcome", "SELECT state FROM tx WHERE tx_id = ?", (tx_id,)
         )
         return TxState(rows[0][0]) if rows else None
+
+    def announced(self, tx_ids: Sequence[str]) -> None:
+        # They come out of messages, which anybody may have written.
+        for part in chunks(sorted({tx_id for tx_id in tx_ids if is_key(tx_id)})):
+            self._transact(
+                "noting what was announced",
+                lambda sql, part=part: sql.run(  # type: ignore[misc] # bound now, not when it runs
+                    f"UPDATE tx SET state = {int(TxState.ANNOUNCED)} "
+                    f"WHERE tx_id IN ({marks(len(part))}) AND state = {int(TxState.COMMITTED)}",
+                    part,
+                ),
+            )
+
+    def unannounced(self, *, before_ms: int, limit: int) -> list[str]:
+        rows = self._read(
+            "looking for lost messages",
+            f"SELECT tx_id FROM tx WHERE state = {int(TxState.COMMITTED)} AND at_ms < ? "
+            "ORDER BY at_ms, tx_id LIMIT ?",
+            (before_ms, limit),
+        )
+        return [tx_id for (tx_id,) in rows]
+
+    def newest_announced_ms(self) -> int:
+        ((newest,),) = self._read(
+            "looking for lost messages",
+            f"SELECT MAX(at_ms) FROM tx WHERE state = {int(TxState.ANNOUNCED)}",
+        )
+        return newest or 0
+
+    def announce_again(self, tx_id: str, *, before_ms: int) -> bool:
+        check_key("tx_id", tx_id)
+        now_ms = self._now_ms()
+        return bool(
+            self._transact(
+                "taking a lost message on",
+                lambda sql: sql.run(
+                    f"UPDATE tx SET at_ms = ? WHERE tx_id = ? AND state = {int(TxState.COMMITTED)} "
+                    "AND at_ms < ?",
+                    (now_ms, tx_id, min(before_ms, now_ms)),
+                ),
+            )
+        )
+
+    def orders_of_tx(self, tx_id: str) -> list[Order]:
+        check_key("tx_id", tx_id)
+        rows = self._read(
+            "reading a group commit", f"{_ORDERS} WHERE tx_id = ? ORDER BY order_id", (tx_id,)
+        )
+        return [self._order(row) for row in rows]
 
     def fence(self, order_ids: Sequence[str], *, now_ms: int) -> dict[str, Order]:
         ids = check_order_ids(order_ids)
@@ -325,16 +307,10 @@ class SqlOrderBook(SqlCatalog):
 
 
 _PLACED = BatchOutcome(True, {}, frozenset())
-_SALE_COLUMNS = "name, epoch, version, items_count, units_count, complete"
-_SALE = f"SELECT {_SALE_COLUMNS} FROM sale"
+_ON_EPOCH = "SELECT 1 FROM sale WHERE id = 1 AND epoch = ? AND complete = 1"
 _TX_COLUMNS = "tx_id, state, at_ms"
 _CHARGE_COLUMNS = "charge_id, idempotency_key, order_id, amount_fen, state, at_ms"
 _PARCEL_COLUMNS = "parcel_id, dispatch_key, order_id, at_ms"
-
-
-def _sale_of(row: Row) -> SaleRow:
-    name, epoch, version, items_count, units_count, complete = row
-    return SaleRow(name, epoch, version, items_count, units_count, bool(complete))
 
 
 def _move(sql: Transaction, ids: Sequence[str], state: OrderState, to: OrderState) -> None:

@@ -23,7 +23,13 @@ from urllib.parse import unquote
 from saleops.adapters.sql_batch import NowMs
 from saleops.adapters.sql_dialect import DuplicateKey, Row, Transaction, marks, wall_ms
 from saleops.adapters.sql_orders import SqlOrderBook
-from saleops.adapters.sql_schema import SQLITE, SQLITE_INDEXES, VERSION, create_statements
+from saleops.adapters.sql_schema import (
+    INDEXES,
+    SQLITE,
+    VERSION,
+    create_statements,
+    steps_from,
+)
 from saleops.errors import ConfigError, Refused, StoreUnavailable
 
 T = TypeVar("T")
@@ -53,6 +59,14 @@ class SqliteOrderBook(SqlOrderBook):
             )
         return cls(Path(unquote(path)))
 
+    def check_there(self) -> None:
+        """Raises ConfigError where opening would make a new, empty file."""
+        if not self._path.is_file() and str(self._path) != ":memory:":
+            raise ConfigError(
+                f"there is no orders database in {self._path}; nothing was made or changed",
+                hint="Name the database that `saleops seed` filled.",
+            )
+
     def close(self) -> None:
         self._turn.close()
         if self._connection is not None:
@@ -61,16 +75,25 @@ class SqliteOrderBook(SqlOrderBook):
 
     def migrate(self) -> None:
         def work(sql: Transaction) -> None:
-            for statement in (*create_statements(SQLITE), *SQLITE_INDEXES):
+            # All of it in one transaction: another process sees the old tables or the new ones.
+            statements = create_statements(SQLITE)
+            for name, columns in INDEXES.items():
+                statements.append(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
+            for statement in statements:
                 sql.run(statement)
-            sql.insert("schema_version", "id, version", [(1, VERSION)], keep="id")
-            ((version,),) = sql.rows("SELECT version FROM schema_version")
+            rows = sql.rows("SELECT version FROM schema_version")
+            version = rows[0][0] if rows else 0
             if version > VERSION:
                 raise Refused(
                     f"{self._path} was written by a later saleops (tables of version {version}, "
                     f"this one knows {VERSION}); nothing was changed",
                     hint="Use that version of saleops, or another file.",
                 )
+            for step in steps_from(version):
+                sql.run(step)
+            if version < VERSION:
+                sql.run("DELETE FROM schema_version")
+                sql.insert("schema_version", "id, version", [(1, VERSION)])
 
         self._transact("creating tables", work)
 

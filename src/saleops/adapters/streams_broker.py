@@ -31,7 +31,6 @@ from saleops.adapters.broker_rules import (
     POLL_MS,
     RECEIVE_BYTES_MAX,
     BrokerRules,
-    DeadLetter,
     check_body,
     check_delivery_time,
     check_name,
@@ -41,17 +40,21 @@ from saleops.adapters.broker_rules import (
 )
 from saleops.adapters.check_back import LEASE_MAX, CheckBack, Lease
 from saleops.adapters.streams_server import ScriptRefused, StreamsServer
-from saleops.ports.broker import Checker, Depth, Half, Message
+from saleops.domain.messages import replay_topic
+from saleops.ports.broker import Checker, DeadLetter, Depth, Half, Message
 from saleops.ports.clock import Clock, WallClock
 
 log = logging.getLogger(__name__)
 
 _REMEMBER_MS = 60_000  # far above the time a send and its repeats take
+_REMEMBER_REPLAY_MS = 7 * 24 * 3_600_000  # how long after a crash a replay may be run again
 _PAGE = 32
 
 
 class StreamsBroker:
     """One sale's messages. Made with ``from_url``; belongs to the event loop that first uses it."""
+
+    commits_once = True
 
     def __init__(
         self, url: str, *, sale: str, rules: BrokerRules, clock: Clock, timeout_s: float
@@ -84,7 +87,8 @@ class StreamsBroker:
 
     # -- half messages -------------------------------------------------------------------------------------
 
-    async def send_half(self, topic: str, tx_id: str, body: bytes) -> Half:
+    async def send_half(self, topic: str, tx_id: str, body: bytes, *, trace: str = "") -> Half:
+        # Messages have no properties here; a trace travels in the body.
         check_tx_id(tx_id)
         check_body(body)
         keys = self._keys(topic, "half born checks sent")
@@ -220,20 +224,52 @@ class StreamsBroker:
         async for _, fields in self._pages(self._keys(topic, "log")[0]):
             yield fields.get(b"body", b"")  # an entry of a stranger's making: no body is no order
 
-    async def dead_letters(self, topic: str, group: str) -> AsyncIterator[bytes]:
-        async for letter in self.dead_letter_details(topic, group):
-            yield letter.body
+    async def dead_letters(self, topic: str, group: str) -> AsyncIterator[DeadLetter]:
+        async for entry_id, fields in self._pages(self._keys(topic, "dead", group)[0]):
+            yield _letter(topic, entry_id.decode(), fields)
 
-    async def dead_letter_details(self, topic: str, group: str) -> AsyncIterator[DeadLetter]:
-        """The group's dead letters, oldest first, each with why it is one."""
-        async for _, fields in self._pages(self._keys(topic, "dead", group)[0]):
-            yield DeadLetter(
-                message_id=_message_id(topic, fields[b"id"].decode()),
-                body=fields[b"body"],
-                reason=fields[b"reason"].decode(),
-                attempt=int(fields[b"attempt"]),
-                dead_ms=int(fields[b"at"]),
+    async def replay(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        """Published first, dropped afterwards: the two topics may live on two nodes of a cluster. The message's key is
+        made from the letter, so whoever replays again after a crash in between, or at the same time, sends nothing."""
+        if not letter.receipt:
+            raise ValueError("a dead letter without a receipt did not come from this broker")
+        [dead] = self._keys(topic, "dead", group)
+        doing, where = f"replaying {letter.message_id}", letter.receipt
+        kept = await self._server.command(doing, "XRANGE", dead, where, where)
+        if not kept:
+            return False
+        now = self._clock.now_ms()
+        key = f"replay:{topic}:{group}:{where}"
+        keys = self._keys(replay_topic(topic), "log delay delayed sent")
+        args = [key, kept[0][1].get(b"body", b""), now, now, now + _REMEMBER_REPLAY_MS]
+        sent = await self._server.run("publish", keys, args, doing)
+        dropped = await self._server.command(doing, "XDEL", dead, where)
+        return bool(sent or dropped)
+
+    async def drop(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        [dead] = self._keys(topic, "dead", group)
+        doing = f"dropping {letter.message_id}"
+        return bool(await self._server.command(doing, "XDEL", dead, letter.receipt))
+
+    async def open_halves(self, topic: str) -> AsyncIterator[Half]:
+        bodies, born, asked = self._keys(topic, "half born asked")
+        cursor: Any = 0
+        seen: set[bytes] = set()  # a scan may name one twice
+        while True:
+            cursor, found = await self._server.command(
+                "looking at halves", "HSCAN", born, cursor, "COUNT", _PAGE
             )
+            since = {tx: at for tx, at in found.items() if tx not in seen}
+            seen.update(since)
+            if since:
+                doing = ("looking at halves", "HMGET")
+                texts = await self._server.command(*doing, bodies, *since)
+                counts = await self._server.command(*doing, asked, *since)
+                for (tx, at), body, checks in zip(since.items(), texts, counts, strict=True):
+                    if body is not None:  # else it ended while we looked
+                        yield Half(topic, tx.decode(), body, int(at), int(checks or 0))
+            if not int(cursor):
+                return
 
     async def discarded_count(self, topic: str) -> int:
         """How many halves of ``topic`` were given up unresolved."""
@@ -244,6 +280,13 @@ class StreamsBroker:
         async for _, row in self._pages(self._keys(topic, "discarded")[0]):
             tx_id, born_ms, checks = row[b"tx"].decode(), int(row[b"born"]), int(row[b"checks"])
             yield Half(topic, tx_id, row[b"body"], born_ms, checks)
+
+    async def forget_discarded(self, topic: str, tx_ids: Sequence[str]) -> None:
+        forgotten = {tx_id.encode() for tx_id in tx_ids}
+        [key] = self._keys(topic, "discarded")
+        async for entry_id, row in self._pages(key):
+            if row[b"tx"] in forgotten:
+                await self._server.command("forgetting a half", "XDEL", key, entry_id)
 
     async def _pages(self, key: str) -> AsyncIterator[tuple[bytes, dict[bytes, bytes]]]:
         start = b"-"
@@ -258,18 +301,11 @@ class StreamsBroker:
 
     async def clear(self) -> None:
         pattern = f"mq:{{{_escaped(self._sale)}:*}}:*"
-        cursor: Any = 0
-        while True:
-            cursor, names = await self._server.command(
-                "clearing", "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
-            )
-            for name in names:  # one by one: two topics need not live on one node
-                await self._server.command("clearing", "UNLINK", name)
-            if not int(cursor):
-                return
+        async for name in self._server.keys("clearing", pattern):
+            await self._server.command("clearing", "UNLINK", name)
 
     async def ping(self) -> None:
-        await self._server.command("asking for a sign of life", "PING", tries=1)
+        await self._server.ping("asking for a sign of life")
 
     async def close(self) -> None:
         while self._checks:
@@ -289,6 +325,24 @@ class StreamsBroker:
 
 def _message_id(topic: str, entry_id: str) -> str:
     return f"{topic}/{entry_id}"
+
+
+def _letter(topic: str, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
+    """The dead letter in an entry; one of a stranger's making has what it has, and died when it was written."""
+    return DeadLetter(
+        message_id=_message_id(
+            topic, fields.get(b"id", entry_id.encode()).decode(errors="replace")
+        ),
+        body=fields.get(b"body", b""),
+        reason=fields.get(b"reason", b"not written by saleops").decode(errors="replace"),
+        attempt=_whole(fields.get(b"attempt"), 0),
+        dead_ms=_whole(fields.get(b"at"), int(entry_id.partition("-")[0])),
+        receipt=entry_id,
+    )
+
+
+def _whole(text: bytes | None, otherwise: int) -> int:
+    return int(text) if text and text.isdigit() else otherwise
 
 
 def _message(topic: str, group: str, entry_id: str, attempt: int, body: bytes) -> Message:

@@ -51,8 +51,13 @@ COMMANDS: dict[str, Entry] = {
     "loadtest": Entry(
         "saleops.cli.loadtest", "Send the sale's load at the shop and measure it.", RUN
     ),
+    "mq": Entry("saleops.cli.mq", "See what is on its way; mend stuck half messages.", RUN),
+    "dlq": Entry("saleops.cli.dlq", "Look at what consumers gave up, and send it again.", RUN),
     "reconcile": Entry(
         "saleops.cli.reconcile", "Prove from the engines that every unit is accounted for.", AFTER
+    ),
+    "journal": Entry(
+        "saleops.cli.journal", "Show who changed what: repairs, rebuilds, replays.", AFTER
     ),
     "completion": Entry(
         "saleops.cli.completion", "Print a completion script for bash, zsh or fish.", REFERENCE

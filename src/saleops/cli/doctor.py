@@ -13,6 +13,7 @@ import typer
 
 from saleops.cli.context import Context, context_of
 from saleops.cli.engine_options import STATE_DIR, Broker, Database, Redis, StateDir
+from saleops.cli.readiness import why_not_ready
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.cli.terminal import is_interactive, wants_ascii, wants_color
 from saleops.cli.words import masked
@@ -22,7 +23,6 @@ from saleops.operations.doctor import PROBLEM, Check, DoctorReport, Engine, repo
 if TYPE_CHECKING:
     from saleops.config.sale import Sale
 
-READY_TIMEOUT_S = 2.0
 
 app = typer.Typer()
 
@@ -32,7 +32,9 @@ def doctor(
     ctx: typer.Context,
     sale_file: Annotated[
         Path | None,
-        typer.Argument(help="A sale file to read too, with all its items.", show_default=False),
+        typer.Argument(
+            metavar="SALE", help="A sale file to read too, with all its items.", show_default=False
+        ),
     ] = None,
     state_dir: StateDir = STATE_DIR,
     redis: Redis = None,
@@ -44,7 +46,8 @@ def doctor(
 
     Every problem comes with its cause and the command that fixes it. Exits 3 when there is one.
 
-    Example:  saleops doctor sale.yaml
+    Examples:
+      saleops doctor sale.yaml
     """
     context = context_of(ctx)
     checks = [*_python(), *_machine(state_dir)]
@@ -172,10 +175,11 @@ def _engines(
     import asyncio
 
     from saleops import wiring
+    from saleops.config.engine_urls import named_engines
     from saleops.operations.doctor import check_engines, check_state_dir, check_valkey
     from saleops.ports.engines import mask_url
 
-    named = wiring.named_engines(
+    named = named_engines(
         redis=redis, database=database, broker=broker, engines=sale.engines if sale else None
     )
     engines = [
@@ -188,7 +192,56 @@ def _engines(
         check_state_dir(state_dir, owner_of=wiring.state_owner),
         *_serve(state_dir),
         *asyncio.run(check_engines(engines)),
+        *_broker_settings(named.get("broker", ("", ""))[0], sale.name if sale else ""),
+        *_room(named.get("database", ("", ""))[0], state_dir),
     ]
+
+
+def _broker_settings(broker_url: str, sale: str) -> list[Check]:
+    """What a named RocketMQ is set to, and whether it has the sale's topics. One that does not answer at all has been
+    named already."""
+    import asyncio
+
+    from saleops import wiring
+    from saleops.operations.doctor import PING_TIMEOUT_S
+    from saleops.operations.doctor_broker import (
+        check_broker_settings,
+        check_topics,
+        unreachable,
+        unread,
+    )
+
+    if not broker_url.startswith("rocketmq://"):
+        return []
+    try:
+        found = asyncio.run(wiring.broker_settings(broker_url, timeout_s=PING_TIMEOUT_S))
+        missing = (
+            asyncio.run(wiring.missing_topics(broker_url, sale, timeout_s=PING_TIMEOUT_S))
+            if sale
+            else None
+        )
+    except SaleopsError as error:
+        return [unreachable(error.message)]
+    if found is None:
+        return [unread()]
+    checks = check_broker_settings(found)
+    return checks if missing is None else [*checks, check_topics(missing, sale=sale)]
+
+
+def _room(database_url: str, state_dir: Path) -> Iterator[Check]:
+    """How many connections a named database has left. One that does not answer has been named already."""
+    from saleops import wiring
+    from saleops.domain.connections import connection_budget
+    from saleops.operations.doctor import check_connections
+
+    try:
+        room = wiring.connection_room(database_url)
+        owner = wiring.state_owner(state_dir) if state_dir.is_dir() else None
+    except (SaleopsError, OSError):
+        return
+    if room is not None:
+        serving = owner is not None and owner.command.startswith("serve")
+        yield check_connections(room, connection_budget(), serving=serving)
 
 
 def _serve(state_dir: Path) -> Iterator[Check]:
@@ -210,28 +263,8 @@ def _serve(state_dir: Path) -> Iterator[Check]:
         return
     if state is not None:
         yield from check_serve(
-            {"shop": state.url, **state.urls}, pid=state.pid, sale=state.sale, ready=_not_ready
+            {"shop": state.url, **state.urls}, pid=state.pid, sale=state.sale, ready=why_not_ready
         )
-
-
-def _not_ready(url: str) -> str:
-    """Why the service at ``url`` is not ready; empty when it is."""
-    import http.client
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, timeout=READY_TIMEOUT_S
-    )
-    try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        text = answer.read(500).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        return f"it does not answer: {error or type(error).__name__}"
-    finally:
-        connection.close()
-    return "" if answer.status == 200 else text or f"it answered {answer.status}"
 
 
 def _masked(value: str) -> str:

@@ -27,7 +27,8 @@ def init(
 ) -> None:
     """Write a commented sale file and its items to start from.
 
-    Example:  saleops init midnight --name midnight-drop
+    Examples:
+      saleops init midnight --name midnight-drop
     """
     context = context_of(ctx)
     plan = plan_init(folder, name=name, today=datetime.now().astimezone(), force=force)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saleops.cli.context import context_of
-from saleops.cli.engine_options import STATE_DIR, DryRun, SaleFile, StateDir
+from saleops.cli.engine_options import STATE_DIR, Database, DryRun, Redis, SaleFile, StateDir
+from saleops.cli.readiness import wait_ready
 from saleops.cli.sheets import Sheet, as_rich
-from saleops.errors import ConfigError, GateFailed
+from saleops.cli.strategies import race, refuse_with_strategy, refuse_without_strategy
+from saleops.errors import ConfigError, GateFailed, Refused
 from saleops.operations.loadtest import (
     LoadtestPlan,
     LoadtestReport,
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from saleops.config.sale import Sale
     from saleops.wiring import RunningShop
 
+_SEEDED_WITHIN_S = 2.0
+_READY_WITHIN_S = 10.0
+_RACE = "Comparing strategies"
+
 app = typer.Typer()
 
 
@@ -33,10 +39,18 @@ def loadtest(
     sale_file: SaleFile,
     url: Annotated[
         str,
-        typer.Option(help="The shop. Default: the serve on --state-dir.", show_default=False),
+        typer.Option(
+            metavar="URL", help="The shop. Default: the serve on --state-dir.", show_default=False
+        ),
     ] = "",
     duration: Annotated[
-        float, typer.Option(min=3, max=3600, help="Seconds of load, opening included.")
+        float,
+        typer.Option(
+            min=3,
+            max=3600,
+            metavar="SECONDS",
+            help="Seconds of load, opening included; of a strategy, at most.",
+        ),
     ] = 30.0,
     peak: Annotated[
         float | None,
@@ -53,6 +67,29 @@ def loadtest(
     allow_host: Annotated[
         str, typer.Option(help="A host that is not this machine, named again.", show_default=False)
     ] = "",
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare ways to take stock: lua, naive, sql, sql-naive, tairstring, all.",
+            rich_help_panel=_RACE,
+        ),
+    ] = None,
+    units: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Units; default 200.", rich_help_panel=_RACE),
+    ] = None,
+    buyers: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=1_000_000, help="Buyers; default 10 a unit.", rich_help_panel=_RACE
+        ),
+    ] = None,
+    connections: Annotated[
+        int | None,
+        typer.Option(min=2, max=256, help="Connections; default 32.", rich_help_panel=_RACE),
+    ] = None,
+    redis: Redis = None,
+    database: Database = None,
     dry_run: DryRun = False,
 ) -> None:
     """Send the sale's load at a running shop: baseline, step to the peak, refresh storm, orders by popularity.
@@ -60,13 +97,39 @@ def loadtest(
     The orders are real ones: use a shop of your own. Exits 0 when the sale's objectives hold, 3 when they were missed
     or the load was not reached.
 
-    Example:  saleops loadtest sale.yaml --peak 500 --duration 20
+    With --strategy no request is sent to the shop: buyers race for the units of one SKU on the engines themselves, once for
+    each strategy, on keys and tables made for it and removed afterwards. Exits 3 when one of ours (lua, sql) was not
+    exact; a naive one that oversells is what it is there to show.
+
+    Examples:
+      saleops loadtest sale.yaml --peak 500 --duration 20
+      saleops loadtest sale.yaml --strategy lua,naive,sql
     """
     from saleops.config.sale import load_sale
     from saleops.wiring import load_runner, running_shop
 
     context = context_of(ctx)
     sale = load_sale(sale_file)
+    if strategy:
+        refuse_with_strategy(url=url, peak=peak, allow_host=allow_host, issuer=issuer)
+        race(
+            context,
+            sale,
+            strategy,
+            units=units,
+            buyers=buyers,
+            connections=connections,
+            seed=seed,
+            seconds_max=duration,
+            redis=redis,
+            database=database,
+            state_dir=state_dir,
+            dry_run=dry_run,
+        )
+        return
+    refuse_without_strategy(
+        units=units, buyers=buyers, connections=connections, redis=redis, database=database
+    )
     shop = running_shop(state_dir)
     plan = plan_loadtest(
         sale,
@@ -85,6 +148,7 @@ def loadtest(
             f"{state_dir} holds no secret for development tokens: buyers could not sign in; nothing was sent",
             hint="Name the state of the shop's serve with --state-dir.",
         )
+    _refuse_unready(shop.order_url if plan.url == shop.url else "")
     request = LoadRequest(
         base_url=plan.url,
         shape=plan.shape,
@@ -107,6 +171,21 @@ def loadtest(
             if not check.ok
         )
         raise GateFailed(f"{report.verdict}: {missed}", hint=_advice(report))
+
+
+def _refuse_unready(order_url: str) -> None:
+    """Ask the shop's order service whether it sells, before anything is sent. One that was just seeded needs a moment, one
+    that verifies its stock store a few seconds."""
+    if not order_url:
+        return
+    why = wait_ready(order_url, within_s=_SEEDED_WITHIN_S)
+    if why and "not seeded" not in why:
+        why = wait_ready(order_url, within_s=_READY_WITHIN_S)
+    if why:
+        raise Refused(
+            f"the shop does not sell: {why}; nothing was sent",
+            hint="Run `saleops seed SALE` where it was not seeded; `saleops doctor SALE` says what else it waits for.",
+        )
 
 
 def _url_of(shop: "RunningShop", sale: "Sale", state_dir: object) -> str:

@@ -32,7 +32,7 @@ Examples:
   saleops rehearse sale.yaml            rehearse it here, get GO or NO-GO
   saleops seed sale.yaml --dry-run      what would be put on sale
   saleops reconcile sale.yaml -o json   the ledger, for machines
-  saleops help exit-codes               also: environment, output, config
+  saleops help exit-codes               or environment, output, config, words
 """
 
 app = typer.Typer(
@@ -228,8 +228,8 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 def _report_usage(error: Any, context: Context) -> int:
     """A mistake in the command line itself: what is wrong, and the help page that says how it is right."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # its page has been printed already
-        return int(error.exit_code)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its page has been printed
+        return 0
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "saleops"
     message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words

@@ -37,7 +37,8 @@ app = typer.Typer(no_args_is_help=True)
 def prewarm() -> None:
     """Fill caches before buyers arrive, and prove it.
 
-    Example:  saleops prewarm cache sale.yaml
+    Examples:
+      saleops prewarm cache sale.yaml
     """
 
 
@@ -59,7 +60,8 @@ def cache(
     Lifetimes are spread, so that no second sees more than 2 % of the pages expire. A second run writes the same
     pages again. Exit code 3 when the proof fails.
 
-    Example:  saleops prewarm cache sale.yaml --dry-run
+    Examples:
+      saleops prewarm cache sale.yaml --dry-run
     """
     from saleops.wiring import open_engines, open_order_book
 

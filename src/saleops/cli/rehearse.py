@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_CHECK_NOTE = (
+    "half messages of a killed worker are asked about when RocketMQ's transactionTimeOut is over"
+)
+
 RehearsalsDir = Annotated[
     Path,
     typer.Option(
@@ -54,7 +58,8 @@ def rehearse(
     ctx: typer.Context,
     sale_file: SaleFile,
     duration: Annotated[
-        float, typer.Option(min=6, max=3600, help="Seconds of load, opening included.")
+        float,
+        typer.Option(min=6, max=3600, metavar="SECONDS", help="Seconds of load, opening included."),
     ] = 20.0,
     peak: Annotated[
         float | None,
@@ -80,7 +85,8 @@ def rehearse(
 
     Exits 0 for GO and 3 for NO-GO. Everything runs on this machine alone, on engines of its own.
 
-    Example:  saleops rehearse examples/midnight-drop/sale.yaml --duration 30 --seed 7
+    Examples:
+      saleops rehearse examples/midnight-drop/sale.yaml --duration 30 --seed 7
     """
     from saleops.config.sale import load_sale
 
@@ -145,6 +151,11 @@ async def _play(
     observe = context.screen.observe
     if set(state.urls.origins.values()) != {"embedded"}:
         sale = sale.model_copy(update={"name": sale.name + REHEARSAL_SUFFIX})
+        left = f"it sold as {sale.name} on the engines you named, and left that sale there; the next rehearsal replaces it"
+        if state.urls.broker_url.startswith("rocketmq:"):
+            left += f", topics and groups {sale.name}-* too"
+            plan = replace(plan, notes=(*plan.notes, _CHECK_NOTE))
+        plan = replace(plan, notes=(*plan.notes, left))
     async with AsyncExitStack() as stack:
         if state.engine is not None:
             await stack.enter_async_context(running_engine(state.engine, observe=observe))
@@ -204,7 +215,7 @@ def _(report: RehearseReport) -> list[Any]:
             marks[check.ok] if check.ok or check.decides else "!",
             check.name,
             check.value,
-            check.wanted,
+            check.wanted if check.decides else f"{check.wanted} (warns only)",
         )
         for check in report.checks
     ]

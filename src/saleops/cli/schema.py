@@ -13,7 +13,8 @@ app = typer.Typer()
 def schema(ctx: typer.Context) -> None:
     """Print the JSON Schema of the sale file.
 
-    Example:  saleops schema > sale.schema.json
+    Examples:
+      saleops schema > sale.schema.json
     """
     from saleops.config.sale import sale_schema
 

@@ -1,5 +1,6 @@
 """``saleops seed``: puts a sale's items on sale."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,12 +18,15 @@ from saleops.cli.engine_options import (
     tell_engines,
     warn_of_passwords,
 )
+from saleops.cli.readiness import wait_ready
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.operations.seed import SeedPlan, SeedReport
 
 if TYPE_CHECKING:
     from saleops.config.sale import Sale
     from saleops.ports.engines import EngineUrls
+
+_SELLS_WITHIN_S = 5.0
 
 app = typer.Typer()
 
@@ -45,12 +49,13 @@ def seed(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Put the items of SALE_FILE on sale: counters into Redis, products and the second lock into the database.
+    """Put the items of SALE on sale: counters into Redis, products and the second lock into the database.
 
     Every row is checked before anything is touched. The same sale again changes nothing; one cut off goes on where
     it stopped; a live sale with other items is refused.
 
-    Example:  saleops seed examples/midnight-drop/sale.yaml
+    Examples:
+      saleops seed examples/midnight-drop/sale.yaml
     """
     from saleops.config.sale import load_sale
     from saleops.wiring import nothing_there, open_engines
@@ -72,7 +77,20 @@ def seed(
     with open_engines(**chosen, command="seed") as engines:
         tell_engines(context.screen, engines)
         shown = _run(context, sale, engines, replace=replace, dry_run=dry_run, yes=yes)
+        if isinstance(shown, SeedReport) and shown.changed:
+            _wait_for_serve(context, sale.name, state_dir)
     context.screen.show(shown)
+
+
+def _wait_for_serve(context: Context, sale: str, state_dir: Path) -> None:
+    """A serve that runs on ``state_dir`` finds the sale within a second; until then orders are answered 503."""
+    from saleops.wiring import running_shop
+
+    shop = running_shop(state_dir)
+    if shop.sale != sale or not shop.order_url:
+        return
+    if why := wait_ready(shop.order_url, within_s=_SELLS_WITHIN_S):
+        context.screen.note(f"The serve at {shop.url} does not sell yet: {why}")
 
 
 def _first_plan(sale: "Sale", replace: str) -> SeedPlan:

@@ -16,7 +16,9 @@ import typer
 
 from saleops import wiring
 from saleops.cli.context import context_of
+from saleops.cli.engine_options import warn_of_passwords
 from saleops.cli.screen import Screen, Sheet, as_rich
+from saleops.config.engine_urls import named_replica
 from saleops.config.settings import JwtSettings
 from saleops.errors import ConfigError
 from saleops.events import Finished, Started, Warned
@@ -30,7 +32,7 @@ from saleops.operations.serve import (
     running_services,
     settings_of,
 )
-from saleops.ports.engines import ServeState, has_password
+from saleops.ports.engines import ServeState
 
 if TYPE_CHECKING:
     from saleops.config.sale import Sale
@@ -91,7 +93,12 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="The sale file. Default: a sale 'local'.")
     ] = None,
     state_dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where embedded engines keep their data.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            envvar="SALEOPS_STATE_DIR",
+            help="Where embedded engines keep their data.",
+        ),
     ] = wiring.STATE_DIR,
     host: Annotated[str, typer.Option(help="Address of the public port.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Public port; 0 takes a free one.")] = DEFAULT_PORT,
@@ -106,6 +113,12 @@ def serve(
     ] = "",
     broker: Annotated[
         str, typer.Option(metavar="URL", help="Use this broker (or SALEOPS_BROKER_URL).")
+    ] = "",
+    replica: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Show orders from this read replica (or SALEOPS_REPLICA_URL)."
+        ),
     ] = "",
     jwks: Annotated[
         str,
@@ -127,17 +140,12 @@ def serve(
     wait. Stopped before it was up, it exits with 130 or 143. Workers log what needs
     attention on stderr, with -v all they do.
 
-    Example:  saleops serve --sale sale.yaml --open-now
+    Examples:
+      saleops serve --sale sale.yaml --open-now
     """
     screen = context_of(ctx).screen
-    for name, url in (("redis", redis), ("database", database), ("broker", broker)):
-        if has_password(url):
-            screen.observe(
-                Warned(
-                    f"the password in --{name} shows in the process list; "
-                    f"SALEOPS_{name.upper()}_URL keeps it out of there"
-                )
-            )
+    warn_of_passwords(screen, redis=redis, database=database, broker=broker, replica=replica)
+    replica_url = named_replica(replica)
     loaded: Sale | None = None
     if sale is not None:
         from saleops.config.sale import load_sale
@@ -162,7 +170,7 @@ def serve(
             hs256_secret="" if jwks else state.dev_secret(),
         )
         plan = plan_serve(
-            settings_of(loaded, state.urls, jwt, open_now=open_now),
+            settings_of(loaded, state.urls, jwt, open_now=open_now, replica_url=replica_url),
             service=service,
             host=host,
             port=port,

@@ -6,10 +6,14 @@ A command registers how its result looks, and says it best with :class:`Sheet`, 
     def _(report: SeedReport) -> Sheet:
         return Sheet(("SKU", "units"), [(row.sku, row.units) for row in report.rows])
 
+Columns of ids are named in ``whole``: nothing cuts an id in two, for people copy it. Where the columns do not fit a terminal
+then, its rows are shown as paragraphs instead.
+
 It may also return a string, a list of sheets and strings, or any renderable of rich. A result nobody registered is
 shown from its document: single values as name and value, lists of records as one sheet each.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -19,14 +23,19 @@ from saleops.cli.documents import document_of
 from saleops.cli.terminal import to_ascii
 from saleops.cli.words import harmless
 
+_NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Rows under ``columns``; without columns the rows are names and values. Cells are text, numbers or None."""
+    """Rows under ``columns``; without columns the rows are names and values. Cells are text, numbers or None.
+
+    On a terminal the columns in ``whole`` are never wrapped, and a column that is empty in every row is left out."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
+    whole: Sequence[str] = ()
 
 
 @singledispatch
@@ -55,7 +64,7 @@ def draw(shown: Any, *, ascii_only: bool) -> Any:
     drawn: list[Any] = []
     for part in parts:
         if isinstance(part, Sheet):
-            drawn.append(_table(part, ascii_only=ascii_only))
+            drawn.append(_table(_without_empty_columns(part), ascii_only=ascii_only))
         elif isinstance(part, str):
             text = to_ascii(part) if ascii_only else part
             drawn.append(Text(harmless(text, keep="\n")))
@@ -141,6 +150,19 @@ def _lines_of_rich(part: Any) -> Iterator[str]:
         yield from (harmless(line.rstrip()) for line in words(part).splitlines())
 
 
+def _without_empty_columns(sheet: Sheet) -> Sheet:
+    kept = [
+        number
+        for number in range(len(sheet.columns))
+        if any(row[number] not in (None, "") for row in sheet.rows if number < len(row))
+    ]
+    if not kept or len(kept) == len(sheet.columns):
+        return sheet
+    rows = [[row[number] for number in kept if number < len(row)] for row in sheet.rows]
+    columns = [sheet.columns[number] for number in kept]
+    return Sheet(columns, rows, sheet.title, sheet.whole)
+
+
 def _table(sheet: Sheet, *, ascii_only: bool) -> Any:
     from rich import box
     from rich.table import Table
@@ -161,13 +183,66 @@ def _table(sheet: Sheet, *, ascii_only: bool) -> Any:
     width = len(sheet.columns) or max((len(row) for row in sheet.rows), default=2)
     for number in range(width):
         cells = [row[number] for row in sheet.rows if number < len(row) and row[number] is not None]
-        counts = bool(cells) and all(isinstance(one, int | float) for one in cells)
+        name = sheet.columns[number] if sheet.columns else ""
         table.add_column(
-            text(sheet.columns[number]) if sheet.columns else "",
-            justify="right" if counts and sheet.columns else "left",
+            text(name),
+            justify="right" if sheet.columns and _are_counts(cells) else "left",
             style="" if sheet.columns or number else "bold",
             overflow="fold",
+            no_wrap=name in sheet.whole,
         )
     for row in sheet.rows:
         table.add_row(*map(text, row))
-    return table
+    return _Fitting(sheet, table, ascii_only=ascii_only) if sheet.whole else table
+
+
+def _are_counts(cells: Sequence[object]) -> bool:
+    """Numbers, or text that was made from numbers."""
+    return bool(cells) and all(
+        isinstance(one, int | float) or (isinstance(one, str) and _NUMBER.fullmatch(one))
+        for one in cells
+    )
+
+
+class _Fitting:
+    """A table where every word of it fits, else its rows as paragraphs: ids are whole in both."""
+
+    def __init__(self, sheet: Sheet, table: Any, *, ascii_only: bool) -> None:
+        self._sheet = sheet
+        self._table = table
+        self._ascii = ascii_only
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        least = console.measure(self._table, options=options.update_width(10_000)).minimum
+        if least <= options.max_width:
+            yield self._table
+        else:
+            yield from self._paragraphs()
+
+    def _paragraphs(self) -> Iterator[Any]:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        def shown(value: object) -> str:
+            text = harmless(value)
+            return to_ascii(text) if self._ascii else text
+
+        sheet = self._sheet
+        if sheet.title:
+            yield Text(shown(sheet.title), style="italic")
+        whole = {number for number, name in enumerate(sheet.columns) if name in sheet.whole}
+        for row in sheet.rows:
+            head, more = Text(), Text()
+            for number, value in enumerate(row):
+                if value in (None, ""):
+                    continue
+                part = head if number == 0 or number in whole else more
+                if part:
+                    part.append("  ")
+                if number:
+                    part.append(f"{shown(sheet.columns[number])}: ", style="dim")
+                part.append(shown(value), style="bold" if number == 0 else "")
+            head.overflow = "fold"
+            yield head
+            if more:
+                yield Padding(more, (0, 0, 0, 2))

@@ -20,8 +20,8 @@ Exit codes of every command
     0   done; for rehearse, loadtest and reconcile: GO, the ledger balances
     1   a bug in saleops; its traceback is in the file that the message names
     2   bad input or usage: a flag, an argument, a file; nothing was touched
-    3   a verdict of rehearse, reconcile, loadtest, prewarm or doctor: it ran to
-        its end and found problems, missed objectives or NO-GO
+    3   a verdict of rehearse, reconcile, loadtest, prewarm, mq or doctor: it
+        ran to its end and found problems, missed objectives or NO-GO
     4   an outside system failed, refused us or timed out: Redis, the database,
         the broker
     5   refused as unsafe, or a confirmation is needed: the hint names the flag
@@ -44,6 +44,9 @@ Variables of saleops
   SALEOPS_REDIS_URL     the same as --redis: stock, pages, carts
   SALEOPS_DATABASE_URL  the same as --database: orders
   SALEOPS_BROKER_URL    the same as --broker: messages
+  SALEOPS_REPLICA_URL   the same as --replica of serve: where orders are read
+  SALEOPS_ROCKETMQ_ACCESS_KEY, SALEOPS_ROCKETMQ_SECRET_KEY
+                        credentials for rocketmq://, where its URL has none
   SALEOPS_STATE_DIR     the same as --state-dir: data of embedded engines
   SALEOPS_YES           1: the same as --yes, for commands that ask
 
@@ -53,6 +56,7 @@ Variables of saleops
   SALEOPS_DEBUG         1: the same as --debug
   SALEOPS_ASCII         1: no box characters and no marks beyond ASCII
   SALEOPS_LOG_LEVEL     of the services' logs: DEBUG, INFO, WARNING
+  SALEOPS_FAULTS        for tests only: makes workers of serve fail on purpose
 
 Variables of the terminal
 
@@ -132,6 +136,46 @@ Secrets
   the machine can read the arguments of a process. saleops masks passwords of
   URLs in everything it prints.
 """,
+    "words": """\
+Words of saleops
+
+  announce        send the message of a group commit: payment and shipping hear
+                  of its orders
+  buyer's limit   the units of a SKU that one buyer may hold, over all their
+                  orders
+  check-back      the broker asks how a half message ended, as its sender has
+                  been silent
+  dead letter     a message that a consumer gave up, with the reason: `saleops
+                  dlq`
+  discarded half  a half message that ran out of check-backs: `saleops mq
+                  recheck`
+  break           two engines disagree about a row; `reconcile` names each break
+  epoch           the name of one seeding or rebuilding of the stock store;
+                  workers that know another one stop selling
+  fence           take an id for good, so that whoever comes later with it does
+                  nothing
+  group commit    orders that arrive together: one script call, one transaction,
+                  one message
+  guard           the condition in an UPDATE that refuses to sell more than
+                  there is
+  half message    a message that nobody sees until its sender says that the
+                  orders are durable
+  journal         who repaired, replayed, dropped or rebuilt what, in the orders
+                  database
+  loan            units that one shard of a SKU gives another that has run out
+  orphan          a row whose other half is missing: a reservation without an
+                  order, or the reverse
+  reservation     units held for an order that is not durable yet; it lapses
+  shard           one of several counters that a hot SKU is split over
+  stray           a charge or a parcel of an order that should have none
+  struck          said of a sale of the crash matrix: the fault did happen there
+  surplus         units in the store that the seeding did not put there
+  sweep           a worker's regular look for what was left behind, such as
+                  lapsed reservations
+  tombstone       the mark of a fenced id
+  tx_id           the name of a group commit, in its half message and in the
+                  database
+""",
 }
 
 app = typer.Typer()
@@ -151,7 +195,9 @@ def show(
       saleops help exit-codes
       saleops help prewarm
     """
-    words = words or []
+    words = " ".join(
+        words or ()
+    ).split()  # `saleops help "dlq replay"` means the same without the quotes
     screen = context_of(ctx).screen
     if words and words[0] in TOPICS:
         screen.write(page_of(words[0], color=wants_color(screen.stdout, screen.color)))

@@ -265,18 +265,27 @@ class Cache(_Model):
 
 
 _SCHEMES = {
-    "redis": ("redis", "rediss", "unix", "redis+cluster"),
+    "redis": ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
     "database": ("mysql", "sqlite"),
-    "broker": ("redis", "rediss", "unix", "redis+cluster", "rocketmq"),
+    "broker": ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "rocketmq"),
 }
+
+
+# A colon before the @, whatever else the secret is made of; or an option that is called after one.
+_SECRET = re.compile(r"://[^@?]*:.*@|[?&][^=&]*(password|secret)[^=&]*=", re.IGNORECASE)
 
 
 class Engines(_Model):
     """URLs of real engines; left out, the embedded ones are used. No passwords here: use the environment."""
 
-    redis: str | None = Field(default=None, description="redis://, rediss://, unix:// ...")
+    redis: str | None = Field(
+        default=None,
+        description="redis://, rediss://, unix://, redis+cluster://host:6379,host:6379 ...",
+    )
     database: str | None = Field(default=None, description="mysql://user@host:3306/database ...")
-    broker: str | None = Field(default=None, description="redis://, rocketmq://host:8081 ...")
+    broker: str | None = Field(
+        default=None, description="redis://, rocketmq://host:8081?namesrv=host:9876 ..."
+    )
 
     @field_validator("redis", "database", "broker")
     @classmethod
@@ -290,10 +299,11 @@ class Engines(_Model):
             raise ValueError(f"a URL is wanted here that begins with one of {known}")
         if not url.isprintable() or " " in url or len(url) > 2000:
             raise ValueError("a URL has no spaces or control characters, and at most 2000 others")
-        if re.search(r"://[^/]*:[^/@]*@|[?&]password=", url):
+        if _SECRET.search(url):
             raise ValueError(
                 "a password does not belong into a file that is shared: "
-                "set SALEOPS_REDIS_URL, SALEOPS_DATABASE_URL or SALEOPS_BROKER_URL instead"
+                "set SALEOPS_REDIS_URL, SALEOPS_DATABASE_URL or SALEOPS_BROKER_URL instead, or for RocketMQ "
+                "SALEOPS_ROCKETMQ_ACCESS_KEY and SALEOPS_ROCKETMQ_SECRET_KEY"
             )
         return url
 

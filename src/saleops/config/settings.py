@@ -11,6 +11,7 @@ import msgspec
 from saleops.errors import ConfigError
 
 SETTINGS_VARIABLE = "SALEOPS_SERVICE_SETTINGS"
+FAULTS_VARIABLE = "SALEOPS_FAULTS"
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,16 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that goes wrong on purpose, for the crash matrix (adapters/faults.py has the points and the actions)."""
+
+    point: str
+    action: str
+    at: int = 1  # it strikes when the point is passed for this time
+    length_ms: int = 2_000  # how long "slow", "late" and "down" last
+    mark: str = ""  # a file made when it strikes; while it is there, it strikes nobody
+
+
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a service needs; times are Unix milliseconds, lengths are in the unit their name ends with."""
 
@@ -50,9 +61,15 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_max: int = 256  # orders in one group commit
     batch_wait_ms: float = 2.0  # how long a commit in progress lets the next batch grow
     check_after_ms: int = 6_000  # a half message this old and silent is asked about
+    announce_after_ms: int = (
+        600_000  # a commit whose message nobody saw for this long; above 15 check-backs of 30 s
+    )
     replica_url: str = ""  # a lagging read replica of the orders database, if reads should use one
     admission: Admission = Admission()
     upstreams: dict[str, str] = {}  # gateway only: service name -> base URL
+    faults: tuple[
+        Fault, ...
+    ] = ()  # never in production: SALEOPS_FAULTS, refused unless the engines are local
 
 
 def load_settings() -> ServiceSettings:
@@ -64,6 +81,14 @@ def load_settings() -> ServiceSettings:
             hint="Start services with `saleops serve`.",
         )
     try:
-        return msgspec.json.decode(text, type=ServiceSettings)
+        settings = msgspec.json.decode(text, type=ServiceSettings)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ConfigError(f"{SETTINGS_VARIABLE}: {error}; the service was not started") from error
+    faults = os.environ.get(FAULTS_VARIABLE)
+    if not faults:
+        return settings
+    try:
+        wanted = msgspec.json.decode(faults, type=tuple[Fault, ...])
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{FAULTS_VARIABLE}: {error}; the service was not started") from error
+    return msgspec.structs.replace(settings, faults=wanted)

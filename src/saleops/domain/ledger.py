@@ -6,10 +6,13 @@ others. This is the verdict; ledger_builder.py computes it.
     for each order   its units held in the store while it lives, exactly one visible message, at most one charge
                      of price x units, at most one parcel; both of these exactly when it is paid
 
-Every row that breaks a rule is a ``Break`` with its id; a row that is missing is told by the id that others still name.
+Every row that breaks a rule is a ``Break`` with its id; a row that is missing is told by the id that others still name. The
+orphan matrix (orphans.py) counts the ids by which of their rows are there.
 """
 
 import msgspec
+
+from saleops.domain.orphans import MatrixRow
 
 SCHEMA = "saleops/reconcile/v1"
 
@@ -25,7 +28,7 @@ BREAK_KINDS = {
     "counter-differs": "the store's counters are not the sum of its reservations",
     "orphan-reservation": "units held in the store for no live order",
     "duplicate-reservation": "units held twice for one order",
-    "orphan-order": "an order without its visible message, or a live one without its units",
+    "orphan-order": "an order without its visible message, or a live one without its units held for its buyer",
     "duplicate-order": "two orders of one buyer under one idempotency key",
     "duplicate-message": "an order that was announced more than once",
     "ghost-message": "a visible message about an order that does not exist",
@@ -94,6 +97,11 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     breaks_count: int
     breaks_by_kind: dict[str, int]  # every kind of BREAK_KINDS, also those at 0
     breaks: list[Break]  # at most NAMED_MAX of each kind
+    accepted_count: int = 0  # rows that somebody accepted as they are (``--accept``): no breaks
+    accepted: list[Break] = []
+    notices_count: int = 0  # what a broker that delivers at least once may do: no breaks either
+    notices: list[Break] = []
+    matrix: list[MatrixRow] = []  # only combinations that occur
 
     @property
     def missing(self) -> int:

@@ -8,18 +8,20 @@ placed while we read looks half done. ``grace_ms`` forgives what is younger than
 """
 
 from array import array
+from collections.abc import Collection
 
 from saleops.domain.ledger import BREAK_KINDS, Break, Ledger
 from saleops.domain.messages import OrderLine
 from saleops.domain.order_table import OrderTable, more
 from saleops.domain.orders import LIVE_STATES, Order, OrderState
+from saleops.domain.orphans import NOTHING, OrphanMatrix
 from saleops.domain.stock import Reservation, SkuCount
 
 NAMED_MAX = 1000
 """Breaks of each kind that are named; all are counted."""
 
 _HELD_RESERVED, _HELD_SOLD = 1, 2
-_TWIN, _WRONG_AMOUNT, _WRONG_MESSAGE, _HELD_TWICE, _WRONG_UNITS = 1, 2, 4, 8, 16
+_TWIN, _WRONG_AMOUNT, _WRONG_MESSAGE, _HELD_TWICE, _WRONG_UNITS, _WRONG_BUYER = 1, 2, 4, 8, 16, 32
 _NO_SKU = 2**32 - 1
 _PAID = (OrderState.PAID, OrderState.SHIPPED)
 _LIVE = frozenset(map(int, LIVE_STATES))
@@ -54,9 +56,31 @@ class _SkuTable:
 class LedgerBuilder:
     """Takes the rows and gives the ledger. Calls: ``count``, ``stock``, ``order``; ``seal``; the others; ``ledger``."""
 
-    def __init__(self, sale: str, *, now_ms: int, grace_ms: int = 0) -> None:
-        """``now_ms`` decides what is past its time (Unix milliseconds), ``grace_ms`` how late may be late."""
+    def __init__(
+        self,
+        sale: str,
+        *,
+        now_ms: int,
+        grace_ms: int = 0,
+        commits_once: bool = True,
+        accepted: Collection[tuple[str, str, str]] = (),
+    ) -> None:
+        """``now_ms`` decides what is past its time (Unix milliseconds), ``grace_ms`` how late may be late.
+
+        ``commits_once`` is the broker's: where it is False a second announcement is a notice and no break. ``accepted``
+        holds (kind, id, SKU) of the breaks that somebody accepted as they are.
+        """
         self._sale = sale
+        self._commits_once = commits_once
+        self._accepted_keys = frozenset(accepted)
+        self._accepted: list[Break] = []
+        self._notices: list[Break] = []
+        self._accepted_count = self._notices_count = 0
+        kinds: dict[str, frozenset[str]] = {}
+        for kind, order_id, _ in accepted:
+            kinds[order_id] = kinds.get(order_id, NOTHING) | {kind}
+        self._accepted_kinds = kinds
+        self._matrix = OrphanMatrix(commits_once=commits_once, accepted=kinds)
         self._late_ms = now_ms - grace_ms
         self._skus = _SkuTable()
         self._orders = OrderTable()
@@ -116,6 +140,12 @@ class LedgerBuilder:
         column = skus.held_sold if sold else skus.held_reserved
         column[place] += row.units
         at = orders.find(row.order_id)
+        if at < 0:
+            expired = row.expires_ms <= self._late_ms
+            self._matrix.reservation(row.order_id, sold=sold, expired=expired)
+        elif orders.state[at] not in _LIVE:
+            # Only for the matrix: nothing may be held for it.
+            orders.held[at] = max(orders.held[at], _HELD_SOLD if sold else _HELD_RESERVED)
         if at < 0 or orders.state[at] == OrderState.TOMBSTONE:
             # Without an order a reservation may wait for one until it expires, but it cannot be sold.
             if sold or row.expires_ms <= self._late_ms:
@@ -127,8 +157,11 @@ class LedgerBuilder:
             self._name("orphan-reservation", row.order_id, row.sku, detail)
             return
         if orders.held[at]:
-            self._break("duplicate-reservation", at, f"{row.units} units {row.state} once more")
+            what = f"{row.units} units of {row.sku} {row.state} once more"
+            self._break("duplicate-reservation", at, what)
             orders.faults[at] |= _HELD_TWICE
+        elif not orders.is_buyer(at, row.buyer):
+            orders.faults[at] |= _WRONG_BUYER
         elif place != orders.sku[at] or row.units != orders.units[at]:
             orders.faults[at] |= _WRONG_UNITS
         orders.held[at] = max(orders.held[at], _HELD_SOLD if sold else _HELD_RESERVED)
@@ -138,27 +171,35 @@ class LedgerBuilder:
         self._check_sealed()
         orders = self._orders
         at = orders.find(line.order_id)
+        if at < 0:
+            self._matrix.message(line.order_id)
         if at < 0 or orders.state[at] == OrderState.TOMBSTONE:
+            if at >= 0:
+                more(orders.messages, at)
             why = (
                 "no such order" if at < 0 else "the order was never placed: its reservation lapsed"
             )
             self._name("ghost-message", line.order_id, line.sku, why)
             return
         if more(orders.messages, at) == 2:
-            self._break("duplicate-message", at, "announced more than once")
+            if self._commits_once:
+                self._break("duplicate-message", at, "announced more than once")
+            else:
+                self._notice(at, "announced more than once, as this broker may")
         same = (
             self._skus.places.get(line.sku) == orders.sku[at]
             and line.units == orders.units[at]
             and line.amount_fen == orders.amount_fen[at]
+            and orders.is_buyer(at, line.buyer)
         )
         if not same and not orders.faults[at] & _WRONG_MESSAGE:
             orders.faults[at] |= _WRONG_MESSAGE
-            said = f"{line.units} x {line.sku} for {line.amount_fen} fen"
+            said = f"{line.units} x {line.sku} for {line.amount_fen} fen by {line.buyer}"
             self._break("wrong-message", at, f"it says {said}")
 
-    def unreadable_message(self, detail: str) -> None:
-        """A visible message whose body nobody can read."""
-        self._name("ghost-message", "", "", detail)
+    def unreadable_message(self, detail: str, *, digest: str = "") -> None:
+        """A visible message whose body nobody can read; ``digest`` of the body stands for its order's id."""
+        self._name("ghost-message", digest, "", detail)
 
     def epochs(self, database: str, store: str) -> None:
         """What each of the two is on, "" for a store that holds nothing (its lost units are named one by one)."""
@@ -180,7 +221,11 @@ class LedgerBuilder:
         orders = self._orders
         at = orders.find(order_id)
         what = f"charge {charge_id} of {amount_fen} fen".replace("  ", " ")
+        if at < 0:
+            self._matrix.charge(order_id)
         if at < 0 or orders.state[at] == OrderState.TOMBSTONE:
+            if at >= 0:
+                more(orders.captured, at)
             self._name("stray-charge", order_id, "", f"{what}: there is no such order")
             return
         if orders.state[at] in (OrderState.UNPAID, OrderState.CANCELLED):
@@ -197,7 +242,11 @@ class LedgerBuilder:
         self._check_sealed()
         orders = self._orders
         at = orders.find(order_id)
+        if at < 0:
+            self._matrix.parcel(order_id)
         if at < 0 or orders.state[at] == OrderState.TOMBSTONE:
+            if at >= 0:
+                more(orders.parcels, at)
             self._name("stray-parcel", order_id, "", f"parcel {parcel_id}: there is no such order")
             return
         if more(orders.parcels, at) == 2:
@@ -255,6 +304,11 @@ class LedgerBuilder:
             breaks_count=breaks_count,
             breaks_by_kind=counts,
             breaks=self._breaks,
+            accepted_count=self._accepted_count,
+            accepted=self._accepted,
+            notices_count=self._notices_count,
+            notices=self._notices,
+            matrix=self._matrix.rows(),
         )
 
     def _judge_orders(self) -> tuple[int, int, int, int]:
@@ -263,8 +317,20 @@ class LedgerBuilder:
         paid = cancelled = live = unconfirmed = 0
         twice = orders.asked_twice()
         first_asked: dict[int, str] = {}
+        kinds = self._accepted_kinds
         for at, state in enumerate(orders.state):
-            if state == OrderState.TOMBSTONE or orders.faults[at] & _TWIN:
+            if orders.faults[at] & _TWIN:
+                continue
+            self._matrix.order(
+                state,
+                orders.held[at],
+                orders.messages[at],
+                orders.captured[at],
+                orders.parcels[at],
+                young=orders.created_ms[at] > self._late_ms,
+                accepted=kinds.get(orders.id_at(at), NOTHING) if kinds else NOTHING,
+            )
+            if state == OrderState.TOMBSTONE:
                 continue
             if orders.asked_by[at] in twice:
                 first = first_asked.setdefault(orders.asked_by[at], orders.id_at(at))
@@ -279,6 +345,8 @@ class LedgerBuilder:
                     lacks.append("its units are not held in the store")
                 elif orders.faults[at] & _WRONG_UNITS:
                     lacks.append("the store holds other units for it")
+                elif orders.faults[at] & _WRONG_BUYER:
+                    lacks.append("the store holds its units for another buyer")
             else:
                 cancelled += state == OrderState.CANCELLED
                 if state != OrderState.CANCELLED:
@@ -345,7 +413,19 @@ class LedgerBuilder:
         sku = "" if place == _NO_SKU else self._skus.names[place]
         self._name(kind, self._orders.id_at(at), sku, detail)
 
+    def _notice(self, at: int, detail: str) -> None:
+        self._notices_count += 1
+        if self._notices_count <= NAMED_MAX:
+            sku = self._skus.names[self._orders.sku[at]]
+            one = Break("duplicate-message", self._orders.id_at(at), sku, detail)
+            self._notices.append(one)
+
     def _name(self, kind: str, order_id: str, sku: str, detail: str) -> None:
+        if (kind, order_id, sku) in self._accepted_keys:
+            self._accepted_count += 1
+            if self._accepted_count <= NAMED_MAX:
+                self._accepted.append(Break(kind, order_id, sku, detail))
+            return
         self._counts[kind] += 1
         if self._counts[kind] <= NAMED_MAX:
             self._breaks.append(Break(kind, order_id, sku, detail))

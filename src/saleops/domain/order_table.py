@@ -14,6 +14,7 @@ from itertools import pairwise
 from saleops.domain.orders import Order
 
 _HALF = (1 << 64) - 1
+_WORD = (1 << 32) - 1
 MANY = 255  # a count that has reached this stands for "so many or more"
 _BIGGEST = 2**63 - 1
 
@@ -31,6 +32,10 @@ def key_of(order_id: str) -> int:
     return int.from_bytes(blake2b(order_id.encode(), digest_size=16).digest(), "big")
 
 
+def _buyer_hash(buyer: str) -> int:
+    return hash(buyer) & _WORD
+
+
 class OrderTable:
     """Orders by position: ``add`` them all, ``seal``, then ``find`` positions and read or write columns."""
 
@@ -38,7 +43,8 @@ class OrderTable:
         self._high = array("Q")
         self._low = array("Q")
         self._odd_names: dict[int, str] = {}  # ids that are not their key in hex
-        self.asked_by = array("Q")  # hash of buyer and idempotency key
+        # Two hashes of 32 bits: of the buyer, and of buyer and idempotency key.
+        self.asked_by = array("Q")
         self.sku = array("I")  # position of the SKU in the ledger's own table
         self.units = array("q")
         self.amount_fen = array("q")
@@ -64,7 +70,8 @@ class OrderTable:
             self._odd_names[key] = order.order_id
         self._high.append(key >> 64)
         self._low.append(key & _HALF)
-        self.asked_by.append(hash((order.buyer, order.idempotency_key)) & _HALF)
+        asked = hash((order.buyer, order.idempotency_key)) & _WORD
+        self.asked_by.append(_buyer_hash(order.buyer) << 32 | asked)
         self.sku.append(sku)
         self.units.append(order.units)
         self.amount_fen.append(amount_fen)
@@ -111,6 +118,10 @@ class OrderTable:
     def id_at(self, at: int) -> str:
         key = self._high[at] << 64 | self._low[at]
         return self._odd_names.get(key) or f"{key:032x}"
+
+    def is_buyer(self, at: int, buyer: str) -> bool:
+        """Whether ``buyer`` asked for the order at ``at`` (by 32 bits of a hash)."""
+        return self.asked_by[at] >> 32 == _buyer_hash(buyer)
 
     def asked_twice(self) -> set[int]:
         """The hashes of (buyer, idempotency key) that more than one order has."""

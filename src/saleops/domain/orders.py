@@ -62,3 +62,4 @@ class TxState(IntEnum):
 
     COMMITTED = 1
     ABORTED = 2  # fenced: nobody may commit under this tx_id any more
+    ANNOUNCED = 3  # committed, and a consumer has had its message

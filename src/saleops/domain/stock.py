@@ -39,6 +39,9 @@ class Verdict(IntEnum):
     NOT_SEEDED = 4  # no such SKU in this sale: never "sold out"
     RELEASED = 5  # this order id held units once and gave them back; it cannot hold any again
     MISMATCH = 6  # this order id was used for another SKU or other units
+    UNANSWERED = (
+        7  # the node of a cluster that holds it was silent: the same claim may be sent again
+    )
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from saleops.domain.connections import ConnectionBudget, ConnectionRoom
 from saleops.errors import SaleopsError
 
 PYTHON_MIN = (3, 11)
@@ -37,6 +38,10 @@ VARIABLES = (
     "SALEOPS_REDIS_URL",
     "SALEOPS_DATABASE_URL",
     "SALEOPS_BROKER_URL",
+    "SALEOPS_REPLICA_URL",
+    "SALEOPS_ROCKETMQ_ACCESS_KEY",
+    "SALEOPS_ROCKETMQ_SECRET_KEY",
+    "SALEOPS_FAULTS",
     "SALEOPS_STATE_DIR",
     "SALEOPS_OUTPUT",
     "SALEOPS_QUIET",
@@ -400,11 +405,21 @@ def check_serve(
         why = ready(url)
         name = f"serve {service}"
         if why:
-            fix = f"saleops seed SALE, or look at what pid {pid} prints"
+            fix = _ready_fix(why, pid)
             checks.append(Check(name, PROBLEM, f"{url} is not ready", why, fix))
         else:
             checks.append(Check(name, OK, f"{url} is ready"))
     return checks
+
+
+_ENGINE_WORDS = {"rocketmq:": "RocketMQ", "redis": "Redis", "mysql": "the database"}
+
+
+def _ready_fix(why: str, pid: int) -> str:
+    for word, engine in _ENGINE_WORDS.items():
+        if word in why.lower():
+            return f"Start {engine} where it is down; `saleops seed SALE` then makes what it lost."
+    return f"saleops seed SALE, or look at what pid {pid} prints"
 
 
 async def check_engines(
@@ -427,6 +442,22 @@ async def _check_engine(engine: Engine, timeout_s: float) -> Check:
     return Check(engine.name, OK, f"{found} answers")
 
 
+def check_connections(room: ConnectionRoom, budget: ConnectionBudget, *, serving: bool) -> Check:
+    """Whether the database has room for a serve with the default workers; one that runs already has taken its own."""
+    name = "database room"
+    wanted = budget.most - (budget.steady if serving else 0)
+    found = f"{room.used:,} of {room.limit:,} connections are taken"
+    if room.free >= wanted:
+        return Check(name, OK, found)
+    return Check(
+        name,
+        WARNING,
+        found,
+        f"a serve takes {budget.steady} (one a worker) and up to {budget.most} at times; {room.free:,} are free",
+        f"SET GLOBAL max_connections = {room.used + wanted}, or fewer --order-workers.",
+    )
+
+
 def check_sale(path: Path, load: Callable[[Path], str]) -> Check:
     """``load`` reads the whole sale file with all its items and says in a few words what is in it."""
     try:
@@ -443,7 +474,7 @@ def variables_in_effect(
 ) -> dict[str, str]:
     """Our variables and the terminal's that are set, values masked."""
     return {
-        name: mask(value)
+        name: "***" if name.endswith("_KEY") else mask(value)
         for name, value in sorted(environ.items())
         if value and (name.startswith("SALEOPS_") or name in TERMINAL_VARIABLES)
     }

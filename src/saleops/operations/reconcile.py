@@ -5,6 +5,7 @@ bytes) and nothing else grows. The services' own counters are never asked: they 
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -22,7 +23,7 @@ from saleops.domain.messages import (
     decode_batch,
     retry_topic,
 )
-from saleops.errors import ConfigError
+from saleops.errors import ConfigError, StoreUnavailable
 from saleops.events import Advanced, Finished, Observer, Started, Warned, silent
 from saleops.ports.broker import Broker
 from saleops.ports.orders import OrderBook
@@ -59,7 +60,13 @@ async def reconcile(
         reading = _Reading(thread, observe)
         await _check_known(sale, stock, book, reading)
         await _warn_if_busy(broker, observe)
-        builder = LedgerBuilder(sale, now_ms=now_ms, grace_ms=grace_ms)
+        builder = LedgerBuilder(
+            sale,
+            now_ms=now_ms,
+            grace_ms=grace_ms,
+            commits_once=broker.commits_once,
+            accepted=[(one.kind, one.id, one.sku) for one in await reading.call(book.accepted)],
+        )
         builder.epochs(*await _epochs(sale, stock, book, reading))
 
         observe(Started(TASK, unit="rows"))
@@ -104,9 +111,12 @@ class _Reading:
 
         def take_page() -> int:
             count = 0
-            for row in islice(stream, PAGE):
-                take(row)
-                count += 1
+            try:
+                for row in islice(stream, PAGE):
+                    _take_one(name, row, take)
+                    count += 1
+            except (TypeError, ValueError, OverflowError) as error:
+                raise _damaged(name, f"row {count + 1} after those read so far", error) from error
             return count
 
         while count := await self.call(take_page):
@@ -118,7 +128,7 @@ class _Reading:
         self._advance(name, 0)
         count = 0
         async for row in rows:
-            take(row)
+            _take_one(name, row, take)
             count += 1
             if count == PAGE:
                 self._advance(name, count)
@@ -130,12 +140,31 @@ class _Reading:
         self._observe(Advanced(TASK, self.done, f"{name}, {self.done:,} rows in all"))
 
 
+def _take_one(name: str, row: Row, take: Callable[[Row], None]) -> None:
+    try:
+        take(row)
+    except (TypeError, ValueError, OverflowError) as error:
+        fields = getattr(row, "__struct_fields__", ())
+        shown = ", ".join(f"{field}={getattr(row, field)!r}" for field in fields[:8])
+        raise _damaged(name, shown[:300] or repr(row), error) from error
+
+
+def _damaged(name: str, what: str, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"a row of {name} holds what nothing of ours has written ({error}): {what}; nothing was changed",
+        hint="Mend or remove that row by hand: until then no ledger can be told.",
+    )
+
+
 def _unpack(body: bytes, builder: LedgerBuilder) -> None:
     """Each order in a message. One message carries a group commit."""
     try:
         batch = decode_batch(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        builder.unreadable_message(f"a message of {len(body)} bytes is unreadable: {error}")
+        digest = hashlib.blake2b(body, digest_size=8).hexdigest()
+        builder.unreadable_message(
+            f"a message of {len(body)} bytes is unreadable: {error}", digest=f"unreadable:{digest}"
+        )
         return
     for line in batch.orders:
         builder.message(line)

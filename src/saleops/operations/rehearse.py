@@ -53,7 +53,7 @@ from saleops.ports.engines import EngineUrls
 from saleops.ports.load import LoadRequest, LoadRunner
 from saleops.ports.orders import OrderBook
 from saleops.ports.processes import Workers
-from saleops.ports.stock import StockStore
+from saleops.ports.stock import StaleEpoch, StockStore
 
 if TYPE_CHECKING:
     from saleops.config.sale import Sale
@@ -293,15 +293,19 @@ class _Rehearsal:
 
     async def _seed(self) -> str:
         items, stage, name = self._sale.items_source, self._stage, self._sale.name
-        left = stage.book.sale(name)
+        shared = name.endswith(REHEARSAL_SUFFIX)
         plan = await plan_seed(
             name,
             items,
             book=stage.book,
             stock=stage.stock,
             # What an earlier rehearsal left on shared engines makes room. Its name says that it is nobody's sale.
-            replace=left.epoch if left is not None and name.endswith(REHEARSAL_SUFFIX) else "",
+            replace=await self._left(name) if shared else "",
         )
+        if shared and plan.action == "seed":
+            # Counters and database may be new while the broker is the one of the rehearsal before.
+            for holder in (stage.broker, stage.cache):
+                await holder.clear()
         report = await apply_seed(
             plan,
             items,
@@ -310,6 +314,15 @@ class _Rehearsal:
             forget=(stage.broker, stage.cache),
         )
         return f"{report.items_count:,} SKUs, {report.units_count:,} units"
+
+    async def _left(self, name: str) -> str:
+        """The epoch an earlier rehearsal left: in the database or, where that is a new one, in the stock store alone."""
+        if row := self._stage.book.sale(name):
+            return row.epoch
+        try:
+            return (await self._stage.stock.seed_state()).epoch
+        except StaleEpoch:
+            return REHEARSAL_SUFFIX  # restored in part: it has none, and any word drops it
 
     async def _prewarm(self, note: Callable[[str], None]) -> int:
         sale, stage = self._sale, self._stage

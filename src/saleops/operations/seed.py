@@ -123,15 +123,21 @@ def plan_from(
         )
 
     live = row.epoch if row is not None else state.epoch
+    if replace and not live:
+        raise Refused(
+            f"sale {sale} is not on sale here: there is no epoch {replace} to drop; nothing was changed",
+            hint="Put it on sale without --replace; an epoch that another command named belongs to another sale.",
+        )
     # The same --replace again, after it was cut off: what it was to drop has gone, so it goes on like any other.
-    dropped = not live or (
+    dropped = (
         row is not None
         and not row.complete
         and row.version == summary.version
         and state.epoch in ("", row.epoch)
     )
+    begun = row is None and not state.complete and state.version == summary.version
     if replace and (replace in (live, state.epoch) or not dropped):
-        if replace not in (live, state.epoch):
+        if replace not in (live, state.epoch) and not begun:
             raise Refused(
                 f"--replace {replace} is not the epoch of what is there ({live or 'nothing'}); nothing was changed",
                 hint="Look again at what is live: `saleops seed SALE --dry-run`.",
@@ -172,8 +178,9 @@ async def plan_seed(
     except StaleEpoch:
         if not replace:
             raise
-        # Restored in part: no epoch of the store's own is left to name, the database's still is.
-        state = SeedState("", "", complete=False)
+        # Restored in part: no epoch of the store's own is left to name, the database's still is. Where that is gone,
+        # too, any word will do: something is there, and has to make room.
+        state = SeedState("" if row else replace, "", complete=False)
     return plan_from(
         sale,
         summary,
@@ -208,6 +215,9 @@ async def apply_seed(
         for holder in forget:
             await holder.clear()
         await stock.clear()
+        await stock.begin_seed(
+            plan.epoch, plan.version
+        )  # so that it never looks as if nothing was ever there
         book.clear_sale(plan.sale)
     row = SaleRow(
         plan.sale, plan.epoch, plan.version, plan.items_count, plan.units_count, complete=False

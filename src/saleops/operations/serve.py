@@ -96,17 +96,23 @@ def plan_serve(
 
 
 def settings_of(
-    sale: "Sale | None", urls: EngineUrls, jwt: JwtSettings, *, open_now: bool = False
+    sale: "Sale | None",
+    urls: EngineUrls,
+    jwt: JwtSettings,
+    *,
+    open_now: bool = False,
+    replica_url: str = "",
 ) -> ServiceSettings:
     """What the services are told about ``sale``; without one, a sale named "local" whose window is always open.
 
-    ``open_now`` ignores the sale's window, for development.
+    ``open_now`` ignores the sale's window, for development. ``replica_url`` is a read replica of the orders database.
     """
     local = ServiceSettings(
         sale=LOCAL_SALE,
         redis_url=urls.redis_url,
         database_url=urls.database_url,
         broker_url=urls.broker_url,
+        replica_url=replica_url,
         jwt=jwt,
     )
     if sale is None:

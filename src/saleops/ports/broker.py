@@ -7,7 +7,7 @@ StoreUnavailable when the broker cannot be reached within its timeout.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,6 +41,19 @@ class Message(msgspec.Struct, frozen=True):
     receipt: str
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message a group gave up: why, after how many deliveries, and when (Unix milliseconds).
+
+    ``receipt`` is the broker's own note of where it keeps the letter; ``replay`` needs it."""
+
+    message_id: str
+    body: bytes
+    reason: str
+    attempt: int
+    dead_ms: int
+    receipt: str = ""
+
+
 class Depth(msgspec.Struct, frozen=True):
     """What is on its way: halves unresolved, delayed ones not due, waiting, in flight, and dead."""
 
@@ -56,12 +69,36 @@ class Depth(msgspec.Struct, frozen=True):
         return self.halves + self.waiting + self.in_flight
 
 
+@runtime_checkable
+class ListsHalves(Protocol):
+    """A broker that can name its open half messages. Not every one can: ask with isinstance."""
+
+    def open_halves(self, topic: str) -> AsyncIterator[Half]:
+        """The half messages of ``topic`` that have no end yet, in no order; perhaps some that ended a moment ago."""
+        ...
+
+
+@runtime_checkable
+class MakesTopics(Protocol):
+    """A broker whose topics have to be made before they are used. Not every one's: ask with isinstance."""
+
+    async def missing_topics(self) -> list[str]:
+        """The sale's topics that are not there, by the broker's own names for them."""
+        ...
+
+
 Checker = Callable[[Half], Awaitable[Resolution]]
 
 
 class Broker(Protocol):
-    async def send_half(self, topic: str, tx_id: str, body: bytes) -> Half:
-        """Store a half message under a tx_id never used before. An error is ambiguous: use a new tx_id."""
+    commits_once: bool
+    """Whether a committed half becomes visible exactly once. Where it is False (RocketMQ: a commit that races a
+    check-back) a second copy is no fault, and consumers' idempotency on the order id is all that counts."""
+
+    async def send_half(self, topic: str, tx_id: str, body: bytes, *, trace: str = "") -> Half:
+        """Store a half message under a tx_id never used before. An error is ambiguous: use a new tx_id.
+
+        ``trace`` is a W3C ``traceparent``, carried along where the broker has message properties."""
         ...
 
     async def commit(self, half: Half) -> None:
@@ -108,8 +145,26 @@ class Broker(Protocol):
         """The body of every message that ever became visible on ``topic``, for the ledger."""
         ...
 
-    def dead_letters(self, topic: str, group: str) -> AsyncIterator[bytes]:
-        """The bodies of the group's dead letters."""
+    def dead_letters(self, topic: str, group: str) -> AsyncIterator[DeadLetter]:
+        """The group's dead letters, oldest first."""
+        ...
+
+    async def replay(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        """Send a dead letter to its group again (to ``retry_topic(topic)``; a retry topic's to itself) with its
+        attempts counted anew, then drop it from the dead letters. False: it is not there any more, nothing was sent.
+        A crash in between may send it twice."""
+        ...
+
+    async def drop(self, topic: str, group: str, letter: DeadLetter) -> bool:
+        """Forget a dead letter: nobody handles it any more. False: it is not there any more. A second time is harmless."""
+        ...
+
+    def discarded(self, topic: str) -> AsyncIterator[Half]:
+        """The half messages of ``topic`` that ran out of checks, oldest first."""
+        ...
+
+    async def forget_discarded(self, topic: str, tx_ids: Sequence[str]) -> None:
+        """These were looked after: ``discarded`` lists them no longer (where the broker can forget at all)."""
         ...
 
     async def clear(self) -> None:

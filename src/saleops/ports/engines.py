@@ -37,7 +37,7 @@ class ServeState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mask_url(url: str) -> str:
-    """``url`` with its password, if it has one, replaced by ``***``; also one given as ``?password=``.
+    """``url`` with its password, if it has one, replaced by ``***``; also one given as ``?password=`` or ``?secret=``.
 
     Works on text, not on a parsed URL: a password that was not percent-encoded must not show through either.
     """
@@ -51,11 +51,15 @@ def mask_url(url: str) -> str:
         rest = f"{account.partition(':')[0]}:***@{place}"
     if question:
         pairs = [
-            f"{name}=***" if name.lower() == "password" else f"{name}{equals}{value}"
+            f"{name}=***" if _names_a_secret(name) else f"{name}{equals}{value}"
             for name, equals, value in (pair.partition("=") for pair in query.split("&"))
         ]
         query = "&".join(pairs)
     return f"{scheme}{separator}{rest}{question}{query}"
+
+
+def _names_a_secret(option: str) -> bool:
+    return any(word in option.lower() for word in ("password", "secret"))
 
 
 def has_password(url: str) -> bool:

@@ -36,6 +36,31 @@ class ChargeResult(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class RefundRequest(msgspec.Struct, frozen=True, gc=False):
+    """Give back all of ``charge_id``, which took ``amount_fen`` for ``order_id``."""
+
+    charge_id: str
+    order_id: str
+    amount_fen: int
+
+
+class RefundResult(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one request: "refunded" now, "already", or "refused" with ``reason``."""
+
+    charge_id: str
+    outcome: str
+    reason: str = ""
+
+
+class Refunds(Protocol):
+    """The side of a payment provider that only a repair needs."""
+
+    async def refund(self, requests: Sequence[RefundRequest]) -> list[RefundResult]:
+        """An answer for each request, in order. The charge's id is the key: sent twice it gives back once. Raises
+        UpstreamError when the provider as a whole cannot be reached; the same requests may be sent again."""
+        ...
+
+
 class PaymentProvider(Protocol):
     async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeResult]:
         """An answer for each request, in any order. Raises UpstreamError when the provider as a whole cannot be

@@ -4,7 +4,8 @@ Every act may be sent twice: it is keyed by the order id (or the transfer id) an
 All methods raise StoreUnavailable when the store cannot be reached within its timeout; then the outcome is
 unknown and the same call may be sent again. A call that carries an epoch the store does not hold raises
 StaleEpoch: the store was replaced, restored or reseeded, and selling must pause until the caller has read the new
-epoch.
+epoch. So does an answer that shows a partition's ``writes`` behind what this process saw before: the store came back
+from an older copy of itself.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,12 +38,32 @@ class UnitsLeft(msgspec.Struct, frozen=True, gc=False):
     releases: int
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """How far a partition has come: ``writes`` counts every change since it was seeded and never goes back, unless the
+    server lost some; ``server`` names the server process that holds it (Redis: run_id), new after every restart."""
+
+    writes: int
+    server: str
+
+
 class SeedState(msgspec.Struct, frozen=True):
     """What a store holds of a sale: nothing (``epoch`` empty), a part (``complete`` False), or all of it."""
 
     epoch: str
     version: str
     complete: bool
+    marks: tuple[Mark, ...] = ()  # one a partition, in their order
+
+
+class Restored(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An order id as the database knows it, to be put back into the store: "sold" for a live order, "released" for a
+    cancelled one or a tombstone (``sku`` and ``buyer`` are empty for a tombstone: then there is nothing to put back)."""
+
+    order_id: str
+    sku: str
+    buyer: str
+    units: int
+    state: str
 
 
 class StockStore(Protocol):
@@ -62,6 +83,18 @@ class StockStore(Protocol):
 
     async def finish_seed(self, epoch: str, hot: Mapping[str, int]) -> None:
         """Open the counters: reservations are accepted from here on. ``hot`` maps split SKUs to their shards."""
+        ...
+
+    async def restore(
+        self, epoch: str, rows: Sequence[Restored], *, hot: Mapping[str, int] | None = None
+    ) -> None:
+        """While the sale is being seeded: hold these orders' units as the database does. May be sent twice. ``hot`` is
+        what ``finish_seed`` will be told."""
+        ...
+
+    async def hold(self, epoch: str, *, new_epoch: str) -> bool:
+        """Close every partition under ``new_epoch``, to look it over; ``finish_seed`` opens it again. False: what is
+        there is not the whole of ``epoch`` (nor held by an earlier call), and part of it may be held now."""
         ...
 
     async def clear(self) -> None:
