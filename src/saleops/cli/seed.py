@@ -77,7 +77,9 @@ def seed(
     with open_engines(**chosen, command="seed") as engines:
         tell_engines(context.screen, engines)
         shown = _run(context, sale, engines, replace=replace, dry_run=dry_run, yes=yes)
-        if isinstance(shown, SeedReport) and shown.changed:
+        # With embedded engines the state directory is ours: no serve runs on it.
+        ours = "embedded" in engines.origins.values()
+        if isinstance(shown, SeedReport) and shown.changed and not ours:
             _wait_for_serve(context, sale.name, state_dir)
     context.screen.show(shown)
 
