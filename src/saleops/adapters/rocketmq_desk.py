@@ -197,9 +197,13 @@ class Desk:
 
     async def browse(self, topic: str) -> AsyncIterator[bytes]:
         admin = self._admin_for("browsing")
+        since_ms = await self.cleared_ms()
         for place in self._names.places(topic):
             async for message in admin.read_topic(place.name):
-                yield message.body
+                if (
+                    message.born_ms >= since_ms
+                ):  # a delayed message of before falls due in the topic made anew
+                    yield message.body
 
     async def open_halves(self, topic: str) -> AsyncIterator[Half]:
         admin = self._admin_for("listing half messages")
