@@ -4,6 +4,7 @@ Servers start once a session (under pytest-xdist once a worker), on the first te
 is not installed fails the test where ``CI`` is set and skips it elsewhere, with the line that installs it.
 """
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 from cluster import RedisCluster
 from rocketmq_server import RocketmqServer
 from servers import MariadbServer, RedisServer, ValkeyServer
+
+# Started in the background by a shell, the tests would hand an ignored SIGINT down to every command they interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count(1)
 

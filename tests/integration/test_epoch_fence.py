@@ -212,7 +212,7 @@ def test_a_restart_that_lost_nothing_is_verified_and_keeps_reservations(
             await selling(desks)
             assert await journal(desks[0]) == ["verified"]
             assert await desks[0].counts("rush") == (799, 1, 100)
-            assert await order_all(desks, held) == {201: 1}
+            assert await order_all_patiently(desks, held) == {201: 1}
             await assert_balanced(desks[0])
 
     run(scenario)
@@ -339,7 +339,7 @@ def test_a_rebuild_whose_worker_dies_is_taken_over(
             await stock.close()
             await paused(desks)
             await selling(desks)
-            assert await order_all(desks, wishes("b", 40)) == {201: 40}
+            assert await order_all_patiently(desks, wishes("b", 40)) == {201: 40}
             await assert_balanced(desks[0])
 
     run(scenario)
@@ -370,7 +370,7 @@ def test_a_slow_rebuild_that_was_taken_over_changes_nothing_more(
                 with pytest.raises(Refused, match="took over"):
                     await slow
             await stock.close()
-            assert await order_all(desks, wishes("b", 40)) == {201: 40}
+            assert await order_all_patiently(desks, wishes("b", 40)) == {201: 40}
             await assert_balanced(desks[0])
 
     run(scenario)
