@@ -8,7 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help rehearse serve setup services rocketmq fmt lint types layers check test unit integration e2e bench crash crash-real soak rendered wheel clean
+.PHONY: help rehearse serve setup services rocketmq fmt lint types layers check test unit integration e2e bench crash crash-real fuzz-cloud soak rendered wheel clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ crash: $(DEV_STAMP) ## Simulated sales struck at their points for CRASH_MINUTES 
 
 crash-real: $(DEV_STAMP) ## Real workers killed at every point, on real engines
 	CRASH_POINTS=all $(BIN)/pytest tests/integration/test_crash_points.py -s
+
+fuzz-cloud: $(DEV_STAMP) ## Many mutated requests at the local cloud; FUZZ=200000 for more
+	cd tests && ../$(BIN)/python cloud_fuzz.py $(or $(FUZZ),50000)
 
 soak: $(DEV_STAMP) services ## Ten minutes of load while everything is killed in turn; writes docs/soak.md (about fifteen minutes)
 	$(BIN)/python tests/soak/run.py

@@ -50,7 +50,7 @@ Build = Callable[[str, ServiceSettings, AsyncExitStack], Awaitable[Service]]
 def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> int:
     """Run one worker until it is told to stop; the exit code. ``build`` makes the service, by its name."""
     options = _arguments().parse_args(argv)
-    _log_to_stderr(options.name or options.service)
+    log_to_stderr(options.name or options.service)
     try:
         settings = load_settings()
         _allow_many_connections()
@@ -100,9 +100,9 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace, settings: ServiceSettings, build: Build) -> None:
-    stopping = _stop_on_signals()
+    stopping = stop_on_signals()
     if options.supervised:
-        threading.Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
+        threading.Thread(target=end_with_supervisor, name="lifeline", daemon=True).start()
     admin = Admin()
     admin.listen(options.admin_host, options.admin_port)
     ticking = asyncio.create_task(admin.tick(), name="tick")
@@ -189,7 +189,7 @@ async def _unless(stopping: asyncio.Event, work: Awaitable[Service]) -> Service 
     return None
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """Set by the first SIGTERM or SIGINT; the second one ends the process there and then."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -205,7 +205,7 @@ def _stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-def _end_with_supervisor() -> None:
+def end_with_supervisor() -> None:
     """Block until the supervisor is gone, then drain; a worker that cannot is ended all the same."""
     with contextlib.suppress(OSError):
         while os.read(0, 64):
@@ -270,7 +270,7 @@ def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def _log_to_stderr(worker: str) -> None:
+def log_to_stderr(worker: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(worker))
     level = os.environ.get("SALEOPS_LOG_LEVEL", "INFO").upper()

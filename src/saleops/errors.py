@@ -4,14 +4,15 @@
     ├── ConfigError        2  a file, a flag or an argument is wrong; every wrong field is named
     ├── GateFailed         3  the work ran and its verdict is bad: findings, drift, NO-GO
     ├── UpstreamError      4  an outside system failed, refused us or timed out
-    │   └── StoreUnavailable  Redis, the database or the broker cannot be reached or answered nonsense
+    │   ├── StoreUnavailable  Redis, the database or the broker cannot be reached or answered nonsense
+    │   └── CloudError        Alibaba Cloud refused a call, or nobody knows what became of it
     └── Refused            5  unsafe, or needs a confirmation that was not given
 
 A bug exits 1 with its traceback (under ``--debug``; otherwise the traceback goes to a file that the message
 names), Ctrl-C is 130 and SIGTERM 143. Only ``cli/main.py`` turns these into ``error:`` and ``hint:`` lines.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class SaleopsError(Exception):
@@ -45,6 +46,42 @@ class UpstreamError(SaleopsError):
 
 class StoreUnavailable(UpstreamError):
     """Redis, the database or the broker cannot be reached, or answered what it should not."""
+
+
+CloudErrorKind = Literal[
+    "throttled", "busy", "unknown", "missing", "exists", "denied", "quota", "invalid", "failed"
+]
+
+
+class CloudError(UpstreamError):
+    """Alibaba Cloud refused a call, or nobody knows what became of it.
+
+    ``kind`` says what may be done: "throttled" and "busy" calls were not carried out and may be sent again; of an
+    "unknown" one (no answer, HTTP 5xx) nobody knows; the others are answers. ``code`` and ``request_id`` are the API's own, empty
+    where there was no answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: CloudErrorKind,
+        code: str = "",
+        request_id: str = "",
+        status: int = 0,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.code = code
+        self.request_id = request_id
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in ("throttled", "busy", "unknown")
 
 
 class Refused(SaleopsError):

@@ -11,24 +11,40 @@ import os
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from saleops.config.engine_urls import REDIS_SCHEMES, named_engines
 from saleops.errors import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractContextManager
 
+    from saleops.adapters.aliyun_cloud import AliyunCloud
     from saleops.adapters.book_payments import BookPayments, BookRunner
     from saleops.adapters.faults import Faults
     from saleops.adapters.file_state import Owner
+    from saleops.adapters.local_cloud_clock import LocalCloudControl
     from saleops.adapters.sql_orders import SqlOrderBook
+    from saleops.adapters.terraform_cli import Installed
+    from saleops.config.local_cloud import ClockMode, CloudAddress, CloudSettings
     from saleops.config.sale import Engines
     from saleops.config.settings import JwtSettings, ServiceSettings
     from saleops.domain.connections import ConnectionRoom
     from saleops.ports.broker import Broker
     from saleops.ports.cache import PageCache
+    from saleops.ports.cloud import CloudClock
+    from saleops.ports.cloud_doors import Knock
+    from saleops.ports.cloud_journal import CloudJournal
+    from saleops.ports.edge_journal import EdgeJournal
     from saleops.ports.engines import EngineUrls, ServeState
     from saleops.ports.load import LoadRunner
     from saleops.ports.orders import OrderBook
@@ -36,6 +52,7 @@ if TYPE_CHECKING:
     from saleops.ports.repair import BookRepair, StepLog, StockRepair
     from saleops.ports.stock import StockStore
     from saleops.ports.strategies import Contender
+    from saleops.ports.terraform import Terraform
     from saleops.ports.tokens import TokenVerifier
 
 
@@ -517,3 +534,269 @@ async def read_metrics(admin_ports: Iterable[int]) -> dict[str, float]:
     from saleops.adapters.http_metrics import read_metrics as read
 
     return await read(admin_ports)
+
+
+# -- the local cloud -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LocalCloudAccess:
+    """A local Alibaba Cloud that runs: where, with which key, the time it lives in, and its control API."""
+
+    address: CloudAddress
+    clock: CloudClock
+    control: LocalCloudControl
+
+    @property
+    def url(self) -> str:
+        return self.address.url
+
+    @property
+    def access_key_id(self) -> str:
+        return self.address.access_key_id
+
+    @property
+    def access_key_secret(self) -> str:
+        return self.address.access_key_secret
+
+
+@contextmanager
+def open_local_cloud(
+    state_dir: Path = STATE_DIR, *, clock: ClockMode = "virtual", **settings: Any
+) -> Iterator[LocalCloudAccess]:
+    """The ``serve cloud`` that runs on ``state_dir``, else one as a child for the length of the block; what it holds stays in
+    ``<state dir>/cloud`` either way. ``clock`` and ``settings`` (CloudSettings) shape the child alone.
+
+    Raises Refused while another command has it, ConfigError when its files are damaged.
+    """
+    from saleops.adapters.local_cloud_clock import LocalCloudClock, LocalCloudControl
+    from saleops.adapters.local_cloud_process import cloud_folder, cloud_for_a_while
+    from saleops.config.local_cloud import CloudSettings
+
+    wanted = CloudSettings(folder=str(cloud_folder(state_dir)), clock=clock, **settings)
+    with cloud_for_a_while(wanted) as address:
+        yield LocalCloudAccess(address, LocalCloudClock(address), LocalCloudControl(address))
+
+
+@dataclass(frozen=True)
+class ServedLocalCloud:
+    """A ``serve cloud``: its address, the file that says it to other commands, and whether it still runs."""
+
+    address: CloudAddress
+    file: str
+    ended: Callable[[], int | None]
+
+
+@contextmanager
+def serve_local_cloud(settings: CloudSettings) -> Iterator[ServedLocalCloud]:
+    """A local cloud that other commands may use, for the length of the block. Raises Refused when its folder is somebody's."""
+    from saleops.adapters.file_state import open_state_dir
+    from saleops.adapters.local_cloud_process import ADDRESS, LocalCloudProcess
+
+    folder = open_state_dir(Path(settings.folder))
+    child = LocalCloudProcess(settings, log=folder / "cloud.log")
+    try:
+        address = child.wait_until_ready()
+        yield ServedLocalCloud(address, str(folder / ADDRESS), lambda: child.wait(0))
+    finally:
+        child.stop()
+
+
+# -- Alibaba Cloud -------------------------------------------------------------------------------------------
+
+
+def cloud_journal_path(state_dir: Path, sale: str, place: str) -> Path:
+    """The journal of what was provisioned for ``sale`` in ``place``: a region, "local", or an endpoint's address."""
+    from saleops.adapters.file_cloud_journal import journal_path
+
+    return journal_path(state_dir, sale, place)
+
+
+@contextmanager
+def open_cloud_journal(path: Path, *, mended: Callable[[str], None]) -> Iterator[CloudJournal]:
+    """Own the journal ``path``. Raises Refused, naming the process, where another one writes it."""
+    from saleops.adapters.file_cloud_journal import open_cloud_journal as opened
+
+    with opened(path, mended=mended) as journal:
+        yield journal
+
+
+def recall_cloud_journal(path: Path) -> CloudJournal:
+    """What the journal ``path`` says so far; what is added stays in memory. Somebody else may be writing it."""
+    from saleops.adapters.file_cloud_journal import read_cloud_journal
+    from saleops.adapters.memory_cloud_journal import MemoryCloudJournal
+
+    return MemoryCloudJournal(read_cloud_journal(path))
+
+
+def cloud_journal_lines(path: Path) -> list[dict[str, Any]]:
+    from saleops.adapters.file_cloud_journal import read_cloud_journal
+
+    return read_cloud_journal(path)
+
+
+def edge_journal_path(state_dir: Path, sale: str, place: str) -> Path:
+    """The journal of what was submitted to the edge for ``sale`` in ``place``, as ``cloud_journal_path``'s."""
+    from saleops.adapters.file_edge_journal import edge_journal_path as path_of
+
+    return path_of(state_dir, sale, place)
+
+
+@contextmanager
+def open_edge_journal(path: Path, *, mended: Callable[[str], None]) -> Iterator[EdgeJournal]:
+    """Own the journal ``path``. Raises Refused, naming the process, where another one writes it."""
+    from saleops.adapters.file_edge_journal import open_edge_journal as opened
+
+    with opened(path, mended=mended) as journal:
+        yield journal
+
+
+def recall_edge_journal(path: Path) -> EdgeJournal:
+    """What the journal ``path`` says so far; what is added stays in memory."""
+    from saleops.adapters.file_edge_journal import recall_edge_journal as recalled
+
+    return recalled(path)
+
+
+def sale_passwords(journal: Path, *, may_make: bool, stand_in: str) -> Callable[[str], str]:
+    """The passwords made up for the sale of ``journal``: "database", "nodes". Where none is there and none may be made,
+    ``stand_in``."""
+    from saleops.adapters.file_passwords import kept_password, known_passwords, passwords_path
+
+    path = passwords_path(journal)
+    if may_make:
+        return lambda what: kept_password(path, what)
+    return lambda what: known_passwords(path).get(what, stand_in)
+
+
+@contextmanager
+def open_cloud(
+    *,
+    region: str | None = None,
+    file_region: str | None = None,
+    endpoint: str | None = None,
+    endpoints: Mapping[str, str] | None = None,
+    state_dir: Path = STATE_DIR,
+) -> Iterator[AliyunCloud]:
+    """Alibaba Cloud, as the official credentials chain signs for it; or a local one.
+
+    ``region`` is a flag's, ``file_region`` the sale's; ALIBABA_CLOUD_REGION_ID and the aliyun CLI's profile come after them.
+    ``endpoint`` is "local" for the local cloud of ``state_dir`` (started for the block where none runs), or the URL of
+    another that answers for all products; ``endpoints`` names hosts product by product, above SALEOPS_CLOUD_ENDPOINTS.
+    Nothing is sent yet.
+    Raises ConfigError when nobody signs, CloudError when who signs cannot.
+    """
+    from saleops.adapters.aliyun_cloud import AliyunCloud
+    from saleops.adapters.aliyun_credentials import find_credentials, find_region
+    from saleops.adapters.aliyun_endpoints import (
+        check_region,
+        endpoint_of,
+        overrides_of,
+        parse_endpoint,
+        parse_overrides,
+    )
+
+    if endpoint == "local":
+        with open_local_cloud(state_dir) as local:
+            yield _local_client(local, region or file_region)
+        return
+    address = parse_endpoint(endpoint) if endpoint is not None else None
+    near = _running_local_cloud(state_dir) if address is not None and address.is_loopback else None
+    if near is not None and address is not None and near.address.host == address.host:
+        yield _local_client(near, region or file_region)
+        return
+    where = find_region(region, file_region)
+    check_region(where.id)
+    named = parse_overrides(os.environ.get("SALEOPS_CLOUD_ENDPOINTS", ""))
+    named.update(overrides_of(endpoints or {}))
+    yield AliyunCloud(
+        region=where.id,
+        region_origin=where.origin,
+        credentials=find_credentials(),
+        endpoint_of=lambda product: address or endpoint_of(product, where.id, named),
+        name=f"the cloud at {address.url}" if address else f"Alibaba Cloud ({where.id})",
+    )
+
+
+def signs_here() -> bool:
+    """Whether there may be credentials on this machine: variables or files of the official chain. Nobody is asked."""
+    home = Path(os.environ.get("HOME") or Path.home())
+    named = ("ACCESS_KEY_ID", "OIDC_TOKEN_FILE", "CREDENTIALS_URI", "CREDENTIALS_FILE", "PROFILE")
+    return any(os.environ.get(f"ALIBABA_CLOUD_{name}") for name in named) or any(
+        home.joinpath(*file).exists()
+        for file in ((".aliyun", "config.json"), (".alibabacloud", "credentials.ini"))
+    )
+
+
+def knock_at_products(cloud: AliyunCloud, products: Sequence[str]) -> dict[str, Knock]:
+    """Whether the endpoints of ``products`` answer, without signing. Never raises."""
+    from saleops.adapters.aliyun_doors import knock_at
+    from saleops.cloudapi import product_of
+
+    found = {code: product_of(code) for code in products}
+    return knock_at({code: cloud.endpoint_of(one) for code, one in found.items() if one})
+
+
+def _local_client(local: LocalCloudAccess, region: str | None) -> AliyunCloud:
+    """A client of a local cloud, which has a key of its own and takes any region."""
+    from saleops.adapters.aliyun_cloud import AliyunCloud
+    from saleops.adapters.aliyun_credentials import fixed_credentials
+    from saleops.adapters.aliyun_endpoints import check_region, parse_endpoint
+
+    address = parse_endpoint(local.url)
+    return AliyunCloud(
+        region=check_region(region or local.address.region),
+        region_origin="flag or file" if region else "the local cloud",
+        credentials=fixed_credentials(
+            local.access_key_id, local.access_key_secret, source="the local cloud"
+        ),
+        endpoint_of=lambda product: address,
+        name=f"the local cloud at {local.url}",
+        clock=local.clock,
+    )
+
+
+def _running_local_cloud(state_dir: Path) -> LocalCloudAccess | None:
+    """The local cloud that runs on ``state_dir``, if one does."""
+    from saleops.adapters.local_cloud_clock import LocalCloudClock, LocalCloudControl
+    from saleops.adapters.local_cloud_process import cloud_folder, running_cloud
+
+    address = running_cloud(cloud_folder(state_dir))
+    if address is None:
+        return None
+    return LocalCloudAccess(address, LocalCloudClock(address), LocalCloudControl(address))
+
+
+# -- terraform ---------------------------------------------------------------------------------------------------------
+
+
+def installed_terraform(wanted: Literal["auto", "terraform", "tofu"]) -> Installed | None:
+    """The program that is asked for, or the first of terraform and tofu. Raises ConfigError for one that is too old."""
+    from saleops.adapters.terraform_cli import find_installed
+
+    return find_installed() if wanted == "auto" else find_installed((wanted,))
+
+
+def terraform_folder(state_dir: Path, sale: str) -> Path:
+    """Where the module of ``sale`` and its state are."""
+    return state_dir / "terraform" / sale
+
+
+def open_terraform(installed: Installed, folder: Path, *, region: str) -> Terraform:
+    """``installed`` in ``folder``, with the credentials of the official chain in its environment.
+
+    Raises ConfigError, CloudError."""
+    from saleops.adapters.aliyun_credentials import find_credentials
+    from saleops.adapters.terraform_cli import SignAs, TerraformCli
+
+    key = find_credentials().signer.get_credential()
+    return TerraformCli(
+        installed,
+        folder,
+        SignAs(
+            key.access_key_id,
+            key.access_key_secret,
+            key.security_token or "",
+            region,
+        ),
+    )

@@ -55,12 +55,37 @@ LOAD_KEYS = {
     "target_rps",
     "achieved_rps",
 }
-STEPS = ["seed", "prewarm", "services", "countdown", "load", "drain", "reconcile"]
+CLOUD_KEYS = {
+    "preflight",
+    "short",
+    "resources",
+    "ready",
+    "failed",
+    "second_plan_writes",
+    "left",
+    "reads",
+    "writes",
+    "cloud_s",
+    "seconds",
+}
+STEPS = [
+    "seed",
+    "prewarm",
+    "provision",
+    "services",
+    "countdown",
+    "load",
+    "drain",
+    "reconcile",
+    "destroy",
+]
 
 SALE_FILE = """\
 apiVersion: saleops/v1
 name: dress-rehearsal
 window: {opens: 2026-11-27T00:00:00+08:00, closes: 2026-11-27T02:00:00+08:00}
+region: ap-southeast-1
+zones: [ap-southeast-1a, ap-southeast-1b, ap-southeast-1c]
 items:
   - {sku: HOT-1, name: Wanted by all, price: 9.90, stock: 40, popularity: 30, limit_per_buyer: 2}
   - {sku: WARM-1, name: Wanted by some, price: 19.00, stock: 400, popularity: 5}
@@ -214,6 +239,11 @@ def assert_go(run: Run) -> dict[str, Any]:
     assert set(ledger) >= LEDGER_KEYS
     assert set(load) >= LOAD_KEYS
     assert set(report["cache"]) >= {"misses", "db_queries"}
+    cloud = report["cloud"]
+    assert set(cloud) == CLOUD_KEYS
+    assert cloud["ready"] == cloud["resources"] > 30
+    assert cloud["preflight"] == "GO"
+    assert (cloud["failed"], cloud["left"], cloud["second_plan_writes"]) == ([], [], 0)
     assert (ledger["skus"], ledger["seeded"]) == (4, 890)
     assert ledger["seeded"] == ledger["left"] + ledger["reserved"] + ledger["sold"]
     broken = LEDGER_KEYS - {"skus", "seeded", "left", "sold"}
@@ -438,7 +468,7 @@ def test_a_bad_sale_file_starts_nothing(tmp_path: Path) -> None:
         run = rehearsal.end()
 
         assert run.code == 2
-        assert "sale.yaml:6" in run.stderr
+        assert "sale.yaml:8" in run.stderr
         assert not rehearsal.state.exists()
 
 

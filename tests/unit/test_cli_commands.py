@@ -17,6 +17,13 @@ from saleops.cli.main import main, root_command
 from saleops.cli.topics import TOPICS
 from saleops.errors import ConfigError
 
+SDKS = {
+    "alibabacloud_tea_openapi",
+    "alibabacloud_cs20151215",
+    "alibabacloud_credentials",
+    "darabonba",
+}
+
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> list[Context]:
@@ -86,7 +93,16 @@ def test_the_root_command_imports_no_command() -> None:
 
     loaded = set(done.stdout.split())
     assert {entry.module for entry in COMMANDS.values()} & loaded == set()
-    assert {"rich", "pydantic", "asyncio", "yaml", "redis", "httpx", "locust"} & loaded == set()
+    assert {
+        *SDKS,
+        "rich",
+        "pydantic",
+        "asyncio",
+        "yaml",
+        "redis",
+        "httpx",
+        "locust",
+    } & loaded == set()
 
 
 def test_a_command_that_runs_in_a_pipe_loads_no_rich() -> None:
@@ -99,7 +115,28 @@ def test_a_command_that_runs_in_a_pipe_loads_no_rich() -> None:
     )
 
     loaded = set(done.stderr.split())
-    assert {"rich", "asyncio", "yaml", "redis", "httpx", "locust", "granian"} & loaded == set()
+    assert {
+        *SDKS,
+        "rich",
+        "asyncio",
+        "yaml",
+        "redis",
+        "httpx",
+        "locust",
+        "granian",
+    } & loaded == set()
+
+
+def test_no_command_loads_a_cloud_sdk_before_it_talks_to_a_cloud() -> None:
+    code = (
+        "import sys; from saleops.cli.commands import COMMANDS, load_command; import saleops.wiring\n"
+        "[load_command(name) for name in COMMANDS]; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert SDKS & set(done.stdout.split()) == set()
 
 
 @pytest.mark.parametrize(
@@ -195,13 +232,13 @@ def test_a_module_of_ours_that_is_missing_fails_only_when_it_is_called(
 
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_sdk(name: str) -> ModuleType:
-        raise ModuleNotFoundError("No module", name="aliyunsdkcore.client")
+        raise ModuleNotFoundError("No module", name="rocketmq.v5.client")
 
     monkeypatch.setattr(importlib, "import_module", no_sdk)
-    with pytest.raises(ConfigError, match="needs the package aliyunsdkcore") as caught:
+    with pytest.raises(ConfigError, match="needs the package rocketmq") as caught:
         load_command("seed")
 
-    assert caught.value.hint == "Run `pip install 'saleops[cloud]'`."
+    assert caught.value.hint == "Run `pip install 'saleops[rocketmq]'`."
 
 
 def test_a_command_app_runs_without_the_root_command(probe: list[Context]) -> None:

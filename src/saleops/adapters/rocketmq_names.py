@@ -7,29 +7,11 @@ every topic of the contract suite, takes halves and messages alike: two topics o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from saleops.adapters.broker_rules import check_name
-from saleops.domain.messages import DEADLINES, ORDERS, PAID, retry_topic
+from saleops.domain.topics import SETTLED, TOPIC_MAX, TYPES, TopicType, fitting, group_name
 
-_NAME_MAX = 127
-_GROUP_MAX = 120
-
-
-class TopicType(Enum):
-    TRANSACTION = "TRANSACTION"
-    NORMAL = "NORMAL"
-    DELAY = "DELAY"
-
-
-TYPES: Mapping[str, TopicType] = {
-    ORDERS: TopicType.TRANSACTION,
-    PAID: TopicType.NORMAL,
-    DEADLINES: TopicType.DELAY,
-    retry_topic(ORDERS): TopicType.DELAY,
-    retry_topic(PAID): TopicType.DELAY,
-    retry_topic(DEADLINES): TopicType.DELAY,
-}
+__all__ = ["TYPES", "Names", "Place", "TopicType", "dead_letter_topic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +36,10 @@ class Names:
         check_name("topic", topic)
         if topic == self.settled.topic:
             raise ValueError(f"topic {topic!r} is taken: the broker keeps its own notes there")
-        plain = _fitting("topic", f"{self._sale}-{topic}", _NAME_MAX)
+        plain = fitting("topic", f"{self._sale}-{topic}", TOPIC_MAX)
         if only := self._types.get(topic):
             return (Place(topic, plain, only),)
-        halves = _fitting("topic", f"{self._sale}-{topic}-tx", _NAME_MAX)
+        halves = fitting("topic", f"{self._sale}-{topic}-tx", TOPIC_MAX)
         return (
             Place(topic, halves, TopicType.TRANSACTION),
             Place(topic, plain, TopicType.DELAY),
@@ -79,16 +61,16 @@ class Names:
 
     def group(self, group: str) -> str:
         check_name("group", group)
-        return _fitting("group", f"{self._sale}-{group}", _GROUP_MAX)
+        return group_name(self._sale, group)
 
     def check_pair(self, place: Place, group: str) -> None:
         """A retried message waits under both names: too long, and RocketMQ drops it without a word."""
-        _fitting("retry topic", f"%RETRY%{self.group(group)}_{place.name}", _NAME_MAX)
+        fitting("retry topic", f"%RETRY%{self.group(group)}_{place.name}", TOPIC_MAX)
 
     @property
     def settled(self) -> Place:
         """Where we note which dead letters and discarded halves were looked after."""
-        return Place("settled", f"{self._sale}-settled", TopicType.NORMAL)
+        return Place(SETTLED, f"{self._sale}-{SETTLED}", TopicType.NORMAL)
 
     @property
     def known_topics(self) -> tuple[str, ...]:
@@ -98,9 +80,3 @@ class Names:
 def dead_letter_topic(group: str) -> str:
     """Where RocketMQ keeps the dead letters of a group of its own naming."""
     return f"%DLQ%{group}"
-
-
-def _fitting(kind: str, name: str, longest: int) -> str:
-    if len(name) > longest:
-        raise ValueError(f"{kind} {name!r} has {len(name)} characters, RocketMQ takes {longest}")
-    return name

@@ -43,6 +43,12 @@ COMMANDS: dict[str, Entry] = {
     "rehearse": Entry(
         "saleops.cli.rehearse", "Run the whole sale on this machine and check the ledger.", BEFORE
     ),
+    "provision": Entry(
+        "saleops.cli.provision", "Make what the sale needs of Alibaba Cloud.", BEFORE
+    ),
+    "render": Entry(
+        "saleops.cli.render_command", "Write what the sale needs as a Terraform module.", BEFORE
+    ),
     "seed": Entry("saleops.cli.seed", "Put the sale's units on sale, once.", WARM),
     "prewarm": Entry(
         "saleops.cli.prewarm", "Fill caches before buyers arrive, and prove it.", WARM
@@ -66,7 +72,7 @@ COMMANDS: dict[str, Entry] = {
 }
 
 # Packages that only an extra installs: package -> extra.
-_EXTRAS = {"alibabacloud_cs20151215": "cloud", "aliyunsdkcore": "cloud"}
+_EXTRAS = {"rocketmq": "rocketmq"}
 _TYPER_COMPLETION = {"install_completion", "show_completion"}
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saleops.cli.context import Context, context_of
+from saleops.cli.doctor_cloud import cloud_checks
 from saleops.cli.engine_options import STATE_DIR, Broker, Database, Redis, StateDir
+from saleops.cli.provision_session import EndpointCloud, Region
 from saleops.cli.readiness import why_not_ready
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.cli.terminal import is_interactive, wants_ascii, wants_color
@@ -40,14 +42,25 @@ def doctor(
     redis: Redis = None,
     database: Database = None,
     broker: Broker = None,
+    cloud: Annotated[
+        bool | None,
+        typer.Option(
+            "--cloud/--no-cloud",
+            help="Ask Alibaba Cloud who you are and what you may; else if there are credentials.",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint_cloud: EndpointCloud = None,
+    region: Region = None,
 ) -> None:
     """Look at this machine: Python, packages, the embedded engines, the state directory and the serve that runs on it,
-    engines that are named, limits, disk, memory, variables. Changes nothing.
+    engines that are named, limits, disk, memory, variables, and the way to Alibaba Cloud. Changes nothing.
 
     Every problem comes with its cause and the command that fixes it. Exits 3 when there is one.
 
     Examples:
       saleops doctor sale.yaml
+      saleops doctor sale.yaml --cloud
     """
     context = context_of(ctx)
     checks = [*_python(), *_machine(state_dir)]
@@ -56,6 +69,12 @@ def doctor(
         found, sale = _sale(sale_file)
         checks.append(found)
     checks += _guarded("engines", lambda: _engines(redis, database, broker, sale, state_dir))
+    checks += _guarded(
+        "cloud",
+        lambda: cloud_checks(
+            asked=cloud, endpoint=endpoint_cloud, region=region, sale=sale, state_dir=state_dir
+        ),
+    )
     from saleops.operations.doctor import check_variables, variables_in_effect
 
     checks += check_variables(os.environ)

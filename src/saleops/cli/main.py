@@ -20,7 +20,7 @@ from saleops.cli.commands import LazyGroup
 from saleops.cli.context import ColorChoice, Context, OutputFormat, apply_color, check_out
 from saleops.cli.terminal import OutputClosed, silence
 from saleops.cli.words import masked
-from saleops.errors import SaleopsError
+from saleops.errors import CloudError, SaleopsError
 
 _SUMMARY = """Rehearse, run and prove a flash sale on Alibaba Cloud.
 
@@ -203,7 +203,14 @@ def _report(error: BaseException, context: Context, arguments: list[str]) -> int
     """Tell people and machines about ``error``. Returns the exit code."""
     if isinstance(error, SaleopsError):
         _show_traceback(error, context)
-        context.screen.fail(error.message, hint=error.hint, exit_code=error.exit_code)
+        more = None
+        if isinstance(error, CloudError):
+            more = {
+                "code": error.code or None,
+                "request_id": error.request_id or None,
+                "retryable": error.retryable,
+            }
+        context.screen.fail(error.message, hint=error.hint, exit_code=error.exit_code, more=more)
         return error.exit_code
     if isinstance(error, typer.TyperException):
         return _report_usage(error, context)

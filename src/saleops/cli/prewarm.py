@@ -1,8 +1,9 @@
 """``saleops prewarm``: fill caches before buyers arrive, and prove that they are full."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, cast
 
 import typer
 
@@ -17,8 +18,24 @@ from saleops.cli.engine_options import (
     tell_engines,
     warn_of_passwords,
 )
+from saleops.cli.prewarm_edge import (
+    DEADLINE_S,
+    Again,
+    Deadline,
+    EdgeFlags,
+    Hottest,
+    Pause,
+    Refresh,
+    UrlsFile,
+    edge,
+    run_edge,
+)
+from saleops.cli.provision_session import CloudFlags, EndpointCloud, ProfileFile, Region
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.config.sale import Sale, load_sale
+from saleops.errors import SaleopsError
+from saleops.operations.edge_plan import EdgePlan
+from saleops.operations.edge_report import EdgeNotWarm, EdgeReport
 from saleops.operations.prewarm import (
     PrewarmFailed,
     PrewarmPlan,
@@ -32,6 +49,11 @@ from saleops.ports.orders import OrderBook
 
 app = typer.Typer(no_args_is_help=True)
 
+Resume = Annotated[
+    bool, typer.Option(help="Go on where an interrupted run stopped, while its pages live.")
+]
+Seed = Annotated[int, typer.Option(help="Where the lifetimes' sequence starts.")]
+
 
 @app.callback()
 def prewarm() -> None:
@@ -39,6 +61,8 @@ def prewarm() -> None:
 
     Examples:
       saleops prewarm cache sale.yaml
+      saleops prewarm edge sale.yaml --dry-run
+      saleops prewarm all sale.yaml
     """
 
 
@@ -49,10 +73,8 @@ def cache(
     state_dir: StateDir = STATE_DIR,
     redis: Redis = None,
     database: Database = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on where an interrupted run stopped, while its pages live.")
-    ] = True,
-    seed: Annotated[int, typer.Option(help="Where the lifetimes' sequence starts.")] = 0,
+    resume: Resume = True,
+    seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> None:
     """Write every product page of SALE into the cache, then prove it: sampled pages must ask no database.
@@ -63,9 +85,34 @@ def cache(
     Examples:
       saleops prewarm cache sale.yaml --dry-run
     """
+    context = context_of(ctx)
+    flags = CacheFlags(state_dir, redis, database, resume, seed)
+    try:
+        shown = _run_cache(context, sale, flags, dry_run=dry_run)
+    except PrewarmFailed as failed:
+        context.screen.show(failed.report)
+        raise
+    context.screen.show(shown)
+
+
+@dataclass(frozen=True)
+class CacheFlags:
+    """Which engines, and how the cache is filled."""
+
+    state_dir: Path
+    redis: str | None
+    database: str | None
+    resume: bool
+    seed: int
+
+
+def _run_cache(
+    context: Context, sale: Path, flags: CacheFlags, *, dry_run: bool
+) -> PrewarmPlan | PrewarmReport:
+    """Fill the cache, or with ``dry_run`` say what would be written. Raises PrewarmFailed, Refused, ConfigError."""
     from saleops.wiring import open_engines, open_order_book
 
-    context = context_of(ctx)
+    state_dir, redis, database = flags.state_dir, flags.redis, flags.database
     warn_of_passwords(context.screen, redis=redis, database=database)
     loaded = load_sale(sale)
     checkpoint = state_dir / f"prewarm-{loaded.name}.json"
@@ -87,19 +134,88 @@ def cache(
             jitter=loaded.cache.jitter,
             now_ms=WallClock().now_ms(),
             checkpoint=checkpoint,
-            resume=resume,
+            resume=flags.resume,
         )
         if dry_run:
-            context.screen.show(plan)
-            return
-        try:
-            report = asyncio.run(
-                _fill(context, loaded, plan, book, engines.redis_url, checkpoint, seed)
-            )
-        except PrewarmFailed as failed:
-            context.screen.show(failed.report)
-            raise
-    context.screen.show(report)
+            return plan
+        return asyncio.run(
+            _fill(context, loaded, plan, book, engines.redis_url, checkpoint, flags.seed)
+        )
+
+
+app.command()(edge)
+
+
+@dataclass(frozen=True, slots=True)
+class PrewarmAllPlan:
+    """What `prewarm all` would do, cache first."""
+
+    schema: ClassVar[str] = "saleops/prewarm-all-plan/v1"
+
+    cache: PrewarmPlan
+    edge: EdgePlan
+
+
+@dataclass(frozen=True, slots=True)
+class PrewarmAllReport:
+    """What `prewarm all` did. ``edge`` is None where the cache's proof failed: an edge is not filled from a cold cache."""
+
+    schema: ClassVar[str] = "saleops/prewarm-all/v1"
+
+    cache: PrewarmReport
+    edge: EdgeReport | None
+
+
+@app.command("all")
+def everything(
+    ctx: typer.Context,
+    sale: SaleFile,
+    state_dir: StateDir = STATE_DIR,
+    redis: Redis = None,
+    database: Database = None,
+    resume: Resume = True,
+    seed: Seed = 0,
+    profile: ProfileFile = None,
+    endpoint_cloud: EndpointCloud = None,
+    region: Region = None,
+    urls: UrlsFile = None,
+    hottest: Hottest = None,
+    refresh: Refresh = False,
+    again: Again = False,
+    deadline: Deadline = DEADLINE_S,
+    pause: Pause = 0.0,
+    dry_run: DryRun = False,
+) -> None:
+    """Fill the page cache of SALE, prove it, and then fill the edge from it.
+
+    The edge pulls its pages from the shop, so the cache goes first; where its proof fails, the edge is left alone. Exit code 3
+    when either is not warm.
+
+    Examples:
+      saleops prewarm all sale.yaml --dry-run
+    """
+    context = context_of(ctx)
+    cache_flags = CacheFlags(state_dir, redis, database, resume, seed)
+    cloud_flags = CloudFlags(profile, endpoint_cloud, region, state_dir)
+    wishes = EdgeFlags(urls, hottest, refresh, again, deadline, pause)
+    try:
+        first = _run_cache(context, sale, cache_flags, dry_run=dry_run)
+    except PrewarmFailed as failed:
+        context.screen.show(PrewarmAllReport(failed.report, None))
+        raise
+    if isinstance(first, PrewarmPlan):
+        second = run_edge(context, sale, cloud_flags, wishes, dry_run=True)
+        context.screen.show(PrewarmAllPlan(first, cast(EdgePlan, second)))
+        return
+    try:
+        second = run_edge(context, sale, cloud_flags, wishes, dry_run=False)
+    except EdgeNotWarm as cold:
+        context.screen.show(PrewarmAllReport(first, cold.report))
+        raise
+    except SaleopsError:
+        context.screen.show(PrewarmAllReport(first, None))
+        raise
+    context.screen.show(PrewarmAllReport(first, cast(EdgeReport, second)))
 
 
 async def _fill(
@@ -158,3 +274,21 @@ def _(report: PrewarmReport) -> Sheet:
         ("verdict", "; ".join(report.problems) or "warm"),
     ]
     return Sheet((), rows)
+
+
+@as_rich.register
+def _(plan: PrewarmAllPlan) -> list[Sheet | str]:
+    return [*_parts(plan.cache), *_parts(plan.edge)]
+
+
+@as_rich.register
+def _(report: PrewarmAllReport) -> list[Sheet | str]:
+    return [
+        *_parts(report.cache),
+        *(_parts(report.edge) if report.edge else ["the edge was not filled"]),
+    ]
+
+
+def _parts(result: object) -> list[Sheet | str]:
+    shown = as_rich(result)
+    return list(shown) if isinstance(shown, list) else [shown]

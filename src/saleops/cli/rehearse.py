@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from saleops.cli.engine_options import (
     warn_of_passwords,
 )
 from saleops.cli.sheets import Sheet, as_rich
-from saleops.errors import GateFailed
+from saleops.errors import ConfigError, GateFailed
 from saleops.operations.rehearse import (
     REHEARSAL_SUFFIX,
     RehearsePlan,
@@ -33,7 +34,11 @@ from saleops.operations.rehearse import (
 from saleops.operations.rehearse import rehearse as play
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from saleops.config.profile import Profile
     from saleops.config.sale import Sale
+    from saleops.operations.rehearse_cloud import OpenPractice, Practice
     from saleops.operations.serve import Fleet
     from saleops.wiring import OwnedState
 
@@ -75,6 +80,10 @@ def rehearse(
     redis: Redis = None,
     database: Database = None,
     broker: Broker = None,
+    no_cloud: Annotated[
+        bool,
+        typer.Option("--no-cloud", help="Leave out provisioning on a local Alibaba Cloud."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the rehearsal's data, also after a GO.")
     ] = False,
@@ -83,7 +92,8 @@ def rehearse(
     """Rehearse the whole sale here: seed, prewarm, open the doors, send its load, kill an order worker in the middle,
     let payment and shipping drain, and reconcile to the unit and the cent.
 
-    Exits 0 for GO and 3 for NO-GO. Everything runs on this machine alone, on engines of its own.
+    Meanwhile its cloud is provisioned on a local Alibaba Cloud, and taken away at the end (--no-cloud leaves that out). Exits 0
+    for GO and 3 for NO-GO. Everything runs on this machine alone, on engines of its own.
 
     Examples:
       saleops rehearse examples/midnight-drop/sale.yaml --duration 30 --seed 7
@@ -106,8 +116,11 @@ def rehearse(
         return
     folder = state_dir / "rehearsals" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     try:
+        practice = None
+        if not no_cloud:
+            plan, practice = _practice_for(plan, sale, sale_file, folder)
         report = _on_a_stage(
-            context, sale, plan, folder, redis=redis, database=database, broker=broker
+            context, sale, plan, folder, practice, redis=redis, database=database, broker=broker
         )
     except BaseException:
         context.screen.note(f"What is left of the rehearsal is in {folder}.")
@@ -127,8 +140,50 @@ def rehearse(
         )
 
 
+def _practice_for(
+    plan: RehearsePlan, sale: "Sale", sale_file: Path, folder: Path
+) -> "tuple[RehearsePlan, OpenPractice | None]":
+    """How to open a cloud to practise on; None, and a note, for a sale that names no zones to build in."""
+    from saleops.cli.provision_session import CloudFlags, files_of
+    from saleops.operations.provision.blueprint import zones_of
+
+    _, profile = files_of(sale_file, CloudFlags(None, "local", None, folder))
+    try:
+        zones_of(sale, profile)
+    except ConfigError as error:
+        left_out = f"the cloud was not practised: {error.message}"
+        return replace(plan, notes=(*plan.notes, left_out)), None
+    return plan, lambda: _practice(sale, profile, folder)
+
+
+@contextmanager
+def _practice(sale: "Sale", profile: "Profile", folder: Path) -> "Iterator[Practice]":
+    """A local cloud of the rehearsal's own, in virtual time, with what ``sale`` wants of it."""
+    from saleops import wiring
+    from saleops.domain.cloud.masking import HIDDEN
+    from saleops.operations.provision.blueprint import blueprint, region_of
+    from saleops.operations.rehearse_cloud import Practice
+
+    path = wiring.cloud_journal_path(folder, sale.name, "local")
+    passwords = wiring.sale_passwords(path, may_make=True, stand_in=HIDDEN)
+    with wiring.open_cloud_journal(path, mended=lambda text: None) as journal:
+        login = "" if profile.cluster.key_pair else passwords("nodes")
+        wanted = blueprint(
+            sale, profile, password=lambda: passwords("database"), node_password=login
+        )
+        region = region_of(sale, profile)
+        with wiring.open_cloud(file_region=region, endpoint="local", state_dir=folder) as cloud:
+            journal.begin(command="rehearse", who="rehearsal", cloud=cloud.name)
+            yield Practice(sale, cloud, journal, wanted)
+
+
 def _on_a_stage(
-    context: Context, sale: "Sale", plan: RehearsePlan, folder: Path, **urls: Any
+    context: Context,
+    sale: "Sale",
+    plan: RehearsePlan,
+    folder: Path,
+    practice: "OpenPractice | None",
+    **urls: Any,
 ) -> RehearseReport:
     from saleops import wiring
 
@@ -136,11 +191,15 @@ def _on_a_stage(
         **urls, engines=sale.engines, state_dir=folder, command="rehearse"
     ) as state:
         tell_engines(context.screen, state.urls)
-        return asyncio.run(_play(context, sale, plan, state))
+        return asyncio.run(_play(context, sale, plan, state, practice))
 
 
 async def _play(
-    context: Context, sale: "Sale", plan: RehearsePlan, state: "OwnedState"
+    context: Context,
+    sale: "Sale",
+    plan: RehearsePlan,
+    state: "OwnedState",
+    practice: "OpenPractice | None",
 ) -> RehearseReport:
     from contextlib import AsyncExitStack
 
@@ -179,6 +238,7 @@ async def _play(
             workers=stack.enter_context(wiring.open_workers(log_dir=logs)),
             runner=wiring.load_runner(),
             scrape=_scrape,
+            practice=practice,
         )
         return await play(sale, plan, stage, observe=observe)
 
@@ -250,6 +310,14 @@ def _(report: RehearseReport) -> list[Any]:
             f"{report.killed['worker']} (pid {report.killed['pid']}), back after {report.killed['back_after_s']} s",
         ),
     ]
+    if (cloud := report.cloud) is not None:
+        units.append(
+            (
+                "cloud",
+                f"{cloud.ready} of {cloud.resources} resources ran, {len(cloud.left)} are left; {cloud.writes:,} writes, "
+                f"{cloud.reads:,} reads, {cloud.seconds:.1f} s",
+            )
+        )
     broken = [(one.kind, one.id or one.sku, one.detail) for one in ledger.breaks[:20]]
     parts: list[Any] = [
         Sheet(("", "step", "took", ""), steps, title=f"Rehearsal of {report.sale}"),

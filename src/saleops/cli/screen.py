@@ -219,8 +219,16 @@ class Screen:
         if answer.strip().lower() not in ("y", "yes"):
             raise Refused("not confirmed; nothing was changed", hint=f"Answer y, or use {flag}.")
 
-    def fail(self, message: str, *, hint: str | None, exit_code: int) -> None:
-        """Print an error: what failed, then what to do next. Machines also get it as one JSON line, the last one."""
+    def fail(
+        self,
+        message: str,
+        *,
+        hint: str | None,
+        exit_code: int,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Print an error: what failed, then what to do next. Machines also get it as one JSON line, the last one, with what
+        ``more`` is known of it."""
         self._put_away()
         message, hint = masked(message), masked(hint) if hint else None
         words = [("error:", "1;31", message)]
@@ -231,7 +239,7 @@ class Screen:
             head = f"\x1b[{code}m{label}\x1b[0m" if color else label
             body = sentence(text).replace("\n", "\n       ")
             self._say(f"{head}{' ' * (7 - len(label))}{body}\n")
-        error = {"message": message, "hint": hint, "exit_code": exit_code}
+        error = {"message": message, "hint": hint, "exit_code": exit_code, **(more or {})}
         document = {"schema": "saleops/error/v1", "error": error}
         if self.output == "json":
             self._say(json.dumps(document, ensure_ascii=False) + "\n")

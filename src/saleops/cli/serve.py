@@ -18,6 +18,7 @@ from saleops import wiring
 from saleops.cli.context import context_of
 from saleops.cli.engine_options import warn_of_passwords
 from saleops.cli.screen import Screen, Sheet, as_rich
+from saleops.cli.serve_cloud import WithCloud
 from saleops.config.engine_urls import named_replica
 from saleops.config.settings import JwtSettings
 from saleops.errors import ConfigError
@@ -83,7 +84,7 @@ def _(served: Served) -> list[Any]:
     return [Sheet((), rows), workers]
 
 
-@app.command()
+@app.command(cls=WithCloud)
 def serve(
     ctx: typer.Context,
     service: Annotated[
@@ -140,9 +141,17 @@ def serve(
     wait. Stopped before it was up, it exits with 130 or 143. Workers log what needs
     attention on stderr, with -v all they do.
 
+    `saleops serve cloud` runs a local Alibaba Cloud instead.
+
     Examples:
       saleops serve --sale sale.yaml --open-now
+      saleops serve cloud --speed 60
     """
+    if service == "cloud":
+        raise ConfigError(
+            "cloud comes right after serve, before any option; nothing was started",
+            hint="Run `saleops serve cloud`, its options behind it.",
+        )
     screen = context_of(ctx).screen
     warn_of_passwords(screen, redis=redis, database=database, broker=broker, replica=replica)
     replica_url = named_replica(replica)

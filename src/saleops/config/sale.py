@@ -29,6 +29,9 @@ from saleops.config.items import FileItems, InlineItems, Items
 from saleops.config.yaml_lines import Document, read_yaml
 from saleops.errors import ConfigError
 
+PROFILE_FILE = "profile.yaml"
+"""Where the profile of a sale is looked for: beside the sale file."""
+
 _SECONDS: dict[str, float] = {
     "ms": 0.001,
     "s": 1,
@@ -373,7 +376,8 @@ def load_sale(path: Path | str) -> Sale:
     """The sale in the file ``path``. Raises one ConfigError that names every wrong field.
 
     Items that are listed in the file are checked with it. Of an items file only its presence is checked here, because it
-    may hold a million rows: ``sale.items_source.summary()`` reads it.
+    may hold a million rows: ``sale.items_source.summary()`` reads it. Engines that the file does not name are those of the
+    profile beside it, where that names some.
     """
     path = Path(path)
     document = read_yaml(path)
@@ -393,8 +397,25 @@ def load_sale(path: Path | str) -> Sale:
         raise ConfigError(
             "\n".join(wrong), hint="`saleops schema` describes every field; nothing was changed."
         )
+    sale = _with_engines_of_profile(sale, path)
     sale._items = items
     return sale
+
+
+def _with_engines_of_profile(sale: Sale, path: Path) -> Sale:
+    """``sale`` with the engines that it does not name and that the profile beside it does. Raises ConfigError."""
+    beside = path.parent / PROFILE_FILE
+    open_ones = [name for name in Engines.model_fields if getattr(sale.engines, name) is None]
+    try:
+        if not open_ones or b"engines" not in beside.read_bytes():
+            return sale  # most profiles name none: then their models need not be built
+    except OSError:
+        return sale
+    from saleops.config.profile import load_profile
+
+    theirs = load_profile(beside).engines
+    named = {name: url for name in open_ones if (url := getattr(theirs, name)) is not None}
+    return sale.model_copy(update={"engines": sale.engines.model_copy(update=named)})
 
 
 def _items_of(document: Document, wrong: list[str]) -> Items | None:

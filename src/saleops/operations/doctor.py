@@ -41,7 +41,11 @@ VARIABLES = (
     "SALEOPS_REPLICA_URL",
     "SALEOPS_ROCKETMQ_ACCESS_KEY",
     "SALEOPS_ROCKETMQ_SECRET_KEY",
+    "SALEOPS_DATABASE_PASSWORD",
+    "SALEOPS_NODE_PASSWORD",
     "SALEOPS_FAULTS",
+    "SALEOPS_CLOUD_ENDPOINTS",
+    "SALEOPS_ENDPOINT_CLOUD",
     "SALEOPS_STATE_DIR",
     "SALEOPS_OUTPUT",
     "SALEOPS_QUIET",
@@ -149,7 +153,7 @@ def check_packages(
 ) -> list[Check]:
     """One check a runtime dependency in ``requirements`` (as in the package's metadata: ``redis[hiredis]>=8``).
 
-    Extras of our own (``; extra == "cloud"``) and other platforms' packages are left out.
+    Extras of our own (``; extra == "rocketmq"``) and other platforms' packages are left out.
     """
     checks = []
     for requirement in requirements:
@@ -474,7 +478,7 @@ def variables_in_effect(
 ) -> dict[str, str]:
     """Our variables and the terminal's that are set, values masked."""
     return {
-        name: "***" if name.endswith("_KEY") else mask(value)
+        name: "***" if name.endswith(("_KEY", "_PASSWORD", "_SETTINGS")) else mask(value)
         for name, value in sorted(environ.items())
         if value and (name.startswith("SALEOPS_") or name in TERMINAL_VARIABLES)
     }

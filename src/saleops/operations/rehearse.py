@@ -2,7 +2,8 @@
 
 The steps, each timed: seed, prewarm (with its proof), start the services, wait for the doors to open, send the load
 (baseline, step to the peak, refresh storm, more buyers than units of the hot items) and SIGKILL an order worker in
-its middle, let payment and shipping drain, reconcile from the engines themselves.
+its middle, let payment and shipping drain, reconcile from the engines themselves. Where there is a cloud to practise on
+(rehearse_cloud.py), it is provisioned while the shop is prepared, and taken away at the end.
 
 A rehearsal runs the services' real code on real engines with the sale's real items; only three things are made to fit one
 machine and one minute: the doors open when everything is ready, the load's peak is what the machine can take, and
@@ -38,6 +39,12 @@ from saleops.operations.loadtest import SATURATED_BELOW, LoadReport, demand_of, 
 from saleops.operations.prewarm import apply_prewarm, plan_prewarm
 from saleops.operations.prewarm_hot import hottest_of, prewarm_hot
 from saleops.operations.reconcile import reconcile
+from saleops.operations.rehearse_cloud import (
+    CloudFigures,
+    CloudRehearsal,
+    OpenPractice,
+    cloud_checks,
+)
 from saleops.operations.seed import apply_seed, plan_seed
 from saleops.operations.serve import (
     Fleet,
@@ -136,6 +143,7 @@ class RehearseReport:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     state_dir: str = ""
+    cloud: CloudFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,7 @@ class Stage:
     runner: LoadRunner
     scrape: Scrape
     clock: Clock = field(default_factory=WallClock)
+    practice: OpenPractice | None = None
 
 
 def plan_rehearsal(
@@ -224,11 +233,24 @@ class _Rehearsal:
     async def play(self) -> RehearseReport:
         began = time.perf_counter()
         stage, plan = self._stage, self._plan
+        async with AsyncExitStack() as day:
+            cloud = None
+            if stage.practice is not None:
+                cloud = CloudRehearsal(stage.practice, seed=plan.seed)
+                day.push_async_callback(cloud.close)
+                cloud.begin()
+            return await self._play(began, cloud)
+
+    async def _play(self, began: float, cloud: CloudRehearsal | None) -> RehearseReport:
+        stage, plan = self._stage, self._plan
         async with AsyncExitStack() as stack:
             async with self._step("seed") as note:
                 note(await self._seed())
             async with self._step("prewarm") as note:
                 queries = await self._prewarm(note)
+            if cloud is not None:
+                async with self._step("provision") as note:
+                    note(await cloud.made())
             opens_ms = stage.clock.now_ms() + int(COUNTDOWN_S * 1000)
             async with self._step("services") as note:
                 fleet = await stack.enter_async_context(self._services(opens_ms))
@@ -252,6 +274,11 @@ class _Rehearsal:
                 observe=self._observe,
             )
             note("balanced" if ledger.balanced else f"{ledger.breaks_count} breaks")
+        figures = None
+        if cloud is not None:
+            async with self._step("destroy") as note:
+                figures = await cloud.destroy()
+                note(f"{len(figures.left)} of {figures.resources} resources left")
         checks = judge(
             ledger,
             _figures(load),
@@ -262,6 +289,8 @@ class _Rehearsal:
             checkout_p99_max_ms=self._sale.objectives.checkout_p99_ms,
             reached_share=SATURATED_BELOW,
         )
+        if figures is not None:
+            checks = [*checks, *cloud_checks(figures)]
         return RehearseReport(
             verdict=verdict_of(checks),
             sale=plan.sale,
@@ -274,6 +303,7 @@ class _Rehearsal:
             killed={"worker": killed.name, "pid": killed.pid, "back_after_s": came_back},
             notes=plan.notes,
             seconds=round(time.perf_counter() - began, 2),
+            cloud=figures,
         )
 
     @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Provision: make, compare and remove what a sale needs of Alibaba Cloud."""
