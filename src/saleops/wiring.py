@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from saleops.adapters.local_cloud_clock import LocalCloudControl
     from saleops.adapters.sql_orders import SqlOrderBook
     from saleops.adapters.terraform_cli import Installed
+    from saleops.config.engines import Engines
     from saleops.config.local_cloud import ClockMode, CloudAddress, CloudSettings
-    from saleops.config.sale import Engines
     from saleops.config.settings import JwtSettings, ServiceSettings
     from saleops.domain.connections import ConnectionRoom
     from saleops.ports.broker import Broker

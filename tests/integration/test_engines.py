@@ -14,7 +14,7 @@ import redis
 from saleops import wiring
 from saleops.adapters.file_state import dev_secret, lock_state_dir, owner_of
 from saleops.adapters.valkey_engine import ValkeyEngine
-from saleops.config.sale import Engines
+from saleops.config.engines import Engines
 from saleops.errors import ConfigError, Refused, UpstreamError
 from saleops.events import Event, Warned
 from saleops.operations.serve import running_engine

@@ -10,7 +10,6 @@ NO_PROXY or common sense says "direct", the variables are taken out of the envir
 """
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from saleops.adapters.aliyun_endpoints import Endpoint
 from saleops.adapters.aliyun_errors import error_from_sdk, refusal_in
+from saleops.adapters.aliyun_logging import hush
 from saleops.adapters.aliyun_request import WireCall, wire_of
 from saleops.cloudapi import Product
 from saleops.domain.cloud.calls import Answer, Call
@@ -129,12 +129,6 @@ class AliyunCloud:
             client = Client(config)
         hush()
         return client
-
-
-def hush() -> None:
-    """Keep the SDK's loggers from printing headers (``DEBUG=sdk`` writes session tokens) and chatter to our stderr."""
-    for name in ("darabonba-core", "alibabacloud-tea", "credentials", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _sent(client: Any, wire: WireCall, protocol: str) -> Mapping[str, Any]:

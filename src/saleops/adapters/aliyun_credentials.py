@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saleops.adapters.aliyun_logging import hush
 from saleops.errors import CloudError, ConfigError
 
 _DMI = Path("/sys/class/dmi/id/product_name")
@@ -80,8 +81,6 @@ def find_credentials(environment: Mapping[str, str] | None = None) -> Credential
     _check_half(environment)
     from alibabacloud_credentials.exceptions import CredentialException
     from alibabacloud_credentials.provider import DefaultCredentialsProvider
-
-    from saleops.adapters.aliyun_cloud import hush
 
     _read_again(metadata=_asks_metadata(environment))
     hush()

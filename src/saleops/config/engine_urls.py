@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from saleops.errors import ConfigError
 
 if TYPE_CHECKING:
-    from saleops.config.sale import Engines
+    from saleops.config.engines import Engines
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 REDIS_VARIABLE = "SALEOPS_REDIS_URL"

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -19,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from saleops.config.engines import Engines
 from saleops.config.field_errors import explain
-from saleops.config.sale import Engines, Rate, Seconds, Share, Zone
+from saleops.config.fields import FileModel, Rate, Seconds, Share, Zone
 from saleops.config.yaml_lines import read_yaml
 from saleops.errors import ConfigError
 
@@ -43,11 +42,6 @@ Domain = Annotated[
 ChargeType = Literal["PayByTraffic", "PayByBandwidth"]
 
 
-class _Model(BaseModel):
-    # As in the sale file: only the whole profile is ever validated by itself.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
 def _block(cidr: str, low: int, high: int) -> str:
     try:
         block = ip_network(cidr)
@@ -60,7 +54,7 @@ def _block(cidr: str, low: int, high: int) -> str:
     return str(block)
 
 
-class Network(_Model):
+class Network(FileModel):
     """The VPC and the way out of it."""
 
     vpc_cidr: str = Field(
@@ -98,7 +92,7 @@ class Network(_Model):
         return self
 
 
-class Cluster(_Model):
+class Cluster(FileModel):
     """The ACK cluster."""
 
     spec: Literal["ack.pro.small", "ack.pro.xlarge", "ack.pro.2xlarge", "ack.pro.4xlarge"] = Field(
@@ -131,7 +125,7 @@ class Cluster(_Model):
     )
 
 
-class Taint(_Model):
+class Taint(FileModel):
     """A taint of the burst nodes."""
 
     key: Label
@@ -139,7 +133,7 @@ class Taint(_Model):
     effect: Literal["NoSchedule", "NoExecute", "PreferNoSchedule"] = "PreferNoSchedule"
 
 
-class Disk(_Model):
+class Disk(FileModel):
     """The system disk of a node."""
 
     category: Literal[
@@ -153,7 +147,7 @@ class Disk(_Model):
     )
 
 
-class Nodes(_Model):
+class Nodes(FileModel):
     """How nodes are bought."""
 
     instance_types: Annotated[tuple[InstanceType, ...], Field(max_length=10)] = Field(
@@ -182,7 +176,7 @@ class Nodes(_Model):
     taints: tuple[Taint, ...] = Field(default=(), description="Of the burst nodes.")
 
 
-class Database(_Model):
+class Database(FileModel):
     """The PolarDB cluster. Its password comes from SALEOPS_DATABASE_PASSWORD only."""
 
     node_class: str = Field(
@@ -210,7 +204,7 @@ class Database(_Model):
     deletion_protection: bool = Field(default=True, description="destroy takes it off first.")
 
 
-class Cache(_Model):
+class Cache(FileModel):
     """The Tair instance that holds stock and pages."""
 
     instance_class: str = Field(
@@ -243,7 +237,7 @@ def _allowed(blocks: tuple[str, ...]) -> tuple[str, ...]:
     return blocks
 
 
-class Queue(_Model):
+class Queue(FileModel):
     """The RocketMQ 5 instance."""
 
     series: Literal["standard", "professional", "ultimate"] = Field(
@@ -268,7 +262,7 @@ class Queue(_Model):
         return self
 
 
-class Edge(_Model):
+class Edge(FileModel):
     """The DCDN domain. Without a domain and an origin there is no edge."""
 
     domain: Domain | None = Field(default=None, description="What buyers type: shop.example.com.")
@@ -314,7 +308,7 @@ class Edge(_Model):
 _DEFAULTS: Any = Field(default_factory=dict, validate_default=True)
 
 
-class Profile(_Model):
+class Profile(FileModel):
     """How a sale's cloud is built."""
 
     apiVersion: Literal["saleops/profile/v1"]  # noqa: N815  # the file's own spelling

@@ -4,15 +4,11 @@
 number is close to a right one, a suggestion. Nothing else in saleops reads the file.
 """
 
-import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -24,7 +20,21 @@ from pydantic import (
     model_validator,
 )
 
-from saleops.config.field_errors import ERRORS_SHOWN, explain, shown
+from saleops.config.engines import Engines
+from saleops.config.field_errors import ERRORS_SHOWN, explain
+from saleops.config.fields import (
+    Count,
+    Cpu,
+    FileModel,
+    Moment,
+    Name,
+    Rate,
+    RateOrNone,
+    Seconds,
+    Share,
+    Zone,
+    number,
+)
 from saleops.config.items import FileItems, InlineItems, Items
 from saleops.config.yaml_lines import Document, read_yaml
 from saleops.errors import ConfigError
@@ -32,92 +42,8 @@ from saleops.errors import ConfigError
 PROFILE_FILE = "profile.yaml"
 """Where the profile of a sale is looked for: beside the sale file."""
 
-_SECONDS: dict[str, float] = {
-    "ms": 0.001,
-    "s": 1,
-    "sec": 1,
-    "m": 60,
-    "min": 60,
-    "h": 3600,
-    "d": 86_400,
-}
-_MILLISECONDS: dict[str, float] = {"ms": 1, "s": 1000, "sec": 1000}
-_THOUSANDS: dict[str, float] = {"k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "%": 0.01}
-_TEXT_NUMBER = re.compile(r"([0-9][0-9,_]*(?:\.[0-9]+)?)\s*([A-Za-z%]*)(?:/s|\s*rps)?")
 
-
-def _number(value: Any, info: ValidationInfo) -> Any:
-    """Numbers are written as numbers: text like "40k" or "60s" holds a unit that nobody asked for."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        advice = _number_meant(value, info.field_name or "") if isinstance(value, str) else ""
-        raise ValueError(f"a plain number is wanted here, not {shown(value)}{advice}")
-    return value
-
-
-def _number_meant(text: str, name: str) -> str:
-    found = _TEXT_NUMBER.fullmatch(text.strip())
-    if found is None:
-        return ""
-    number, unit = found[1].replace(",", "").replace("_", ""), found[2]
-    if name.endswith("_s") and not name.endswith("_per_s"):
-        scales = _SECONDS
-    else:
-        scales = _MILLISECONDS if name.endswith("_ms") else _THOUSANDS
-    scale = scales.get(unit, 1 if unit in ("", "rps") else 0)
-    return f" (did you mean {float(number) * scale:.12g}?)" if scale else ""
-
-
-def _moment(value: Any) -> datetime:
-    example = "2026-11-27T00:00:00+08:00"
-    if not isinstance(value, str):
-        raise ValueError(f"a point in time like {example} is wanted here, not {shown(value)}")
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        raise ValueError(f"{shown(value)} is no point in time; write it like {example}") from None
-    if moment.tzinfo is None:
-        raise ValueError(
-            f"{moment.isoformat()} has no time zone: midnight where? Write {moment.isoformat()}+08:00"
-        )
-    if not 2000 <= moment.year < 2200:
-        raise ValueError(f"the year {moment.year} is no year for a sale")
-    return moment.astimezone(UTC)
-
-
-def _as_text(value: Any) -> Any:
-    """``cpu: 1`` means "1", as it does in Kubernetes."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e9, allow_inf_nan=False)]
-RateOrNone = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6, allow_inf_nan=False)]
-Seconds = Annotated[
-    float, BeforeValidator(_number), Field(gt=0, le=31 * 86_400, allow_inf_nan=False)
-]
-Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_number), Field(strict=True, ge=0, le=10**9)]
-Moment = Annotated[
-    datetime,
-    BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$",
-        description="Lower-case letters, digits and dashes, at most 42.",
-    ),
-]
-Zone = Annotated[str, Field(pattern=r"^[a-z]{2}-[a-z0-9-]{1,40}$")]
-Cpu = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,3}|m)?$")]
-
-
-class _Model(BaseModel):
-    # Deferred: only Sale is ever validated by itself, so only its validator is built (half the import time).
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class Window(_Model):
+class Window(FileModel):
     """When the sale sells."""
 
     opens: Moment = Field(description="T0, with its time zone.")
@@ -138,7 +64,7 @@ class Window(_Model):
         return int(self.closes.timestamp() * 1000)
 
 
-class ItemsFile(_Model):
+class ItemsFile(FileModel):
     """Items in a CSV file: sku,name,price,stock[,limit_per_buyer,popularity,department,category]."""
 
     file: str = Field(min_length=1, max_length=4096, description="Path, relative to the sale file.")
@@ -171,7 +97,7 @@ def _items_form(value: Any) -> str | None:
     return "[list]" if isinstance(value, list | tuple) else None
 
 
-class Traffic(_Model):
+class Traffic(FileModel):
     """What comes at the sale, per second over the whole site."""
 
     baseline_rps: Rate = Field(default=10.0, description="Requests a second before the sale.")
@@ -189,7 +115,7 @@ class Traffic(_Model):
         return self
 
 
-class ServiceSize(_Model):
+class ServiceSize(FileModel):
     """What one pod of a service can do and needs."""
 
     rps_per_pod: Rate | None = Field(default=None, description="Requests a second one pod serves.")
@@ -200,7 +126,7 @@ class ServiceSize(_Model):
     )
 
 
-class Nodes(_Model):
+class Nodes(FileModel):
     """What the pods run on."""
 
     instance_types: tuple[Annotated[str, Field(pattern=r"^ecs\.[a-z0-9.-]{3,40}$")], ...] = Field(
@@ -209,7 +135,7 @@ class Nodes(_Model):
     spot_share: Share = Field(default=0.7, description="Share of spot nodes, 0 to 1.")
 
 
-class Limits(_Model):
+class Limits(FileModel):
     """What must not be exceeded. 0 means no limit."""
 
     budget: str | None = Field(
@@ -235,7 +161,7 @@ class Limits(_Model):
         return budget
 
 
-class Objectives(_Model):
+class Objectives(FileModel):
     """What the sale is judged by."""
 
     checkout_p99_ms: Rate | None = Field(
@@ -246,69 +172,25 @@ class Objectives(_Model):
     orphan_orders: Count = Field(default=0, description="Orders nobody will pay or ship.")
 
 
-class Reservations(_Model):
+class Reservations(FileModel):
     """Units that are held for an order on its way."""
 
     ttl_s: Seconds = Field(default=60.0, description="Seconds units are held without an order.")
 
 
-class Payment(_Model):
+class Payment(FileModel):
     """The time to pay."""
 
     ttl_s: Seconds = Field(default=900.0, description="Seconds an order may stay unpaid.")
 
 
-class Cache(_Model):
+class Cache(FileModel):
     """How long product pages live."""
 
     ttl_s: Seconds = Field(default=300.0, description="Seconds a page lives.")
-    jitter: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1, allow_inf_nan=False)] = (
+    jitter: Annotated[float, BeforeValidator(number), Field(ge=0, lt=1, allow_inf_nan=False)] = (
         Field(default=0.2, description="A page lives ttl_s x (1 - jitter) to (1 + jitter).")
     )
-
-
-_SCHEMES = {
-    "redis": ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
-    "database": ("mysql", "sqlite"),
-    "broker": ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "rocketmq"),
-}
-
-
-# A colon before the @, whatever else the secret is made of; or an option that is called after one.
-_SECRET = re.compile(r"://[^@?]*:.*@|[?&][^=&]*(password|secret)[^=&]*=", re.IGNORECASE)
-
-
-class Engines(_Model):
-    """URLs of real engines; left out, the embedded ones are used. No passwords here: use the environment."""
-
-    redis: str | None = Field(
-        default=None,
-        description="redis://, rediss://, unix://, redis+cluster://host:6379,host:6379 ...",
-    )
-    database: str | None = Field(default=None, description="mysql://user@host:3306/database ...")
-    broker: str | None = Field(
-        default=None, description="redis://, rocketmq://host:8081?namesrv=host:9876 ..."
-    )
-
-    @field_validator("redis", "database", "broker")
-    @classmethod
-    def _usable(cls, url: str | None, info: ValidationInfo) -> str | None:
-        # The URL itself stays out of the messages: it may hold a password.
-        if url is None:
-            return None
-        schemes = _SCHEMES[info.field_name or "redis"]
-        if url.partition("://")[0] not in schemes or "://" not in url:
-            known = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise ValueError(f"a URL is wanted here that begins with one of {known}")
-        if not url.isprintable() or " " in url or len(url) > 2000:
-            raise ValueError("a URL has no spaces or control characters, and at most 2000 others")
-        if _SECRET.search(url):
-            raise ValueError(
-                "a password does not belong into a file that is shared: "
-                "set SALEOPS_REDIS_URL, SALEOPS_DATABASE_URL or SALEOPS_BROKER_URL instead, or for RocketMQ "
-                "SALEOPS_ROCKETMQ_ACCESS_KEY and SALEOPS_ROCKETMQ_SECRET_KEY"
-            )
-        return url
 
 
 def _sheddable(value: Any) -> Any:
@@ -324,7 +206,7 @@ Feature = Annotated[Literal["recommendations", "reviews"], BeforeValidator(_shed
 _DEFAULTS: Any = Field(default_factory=dict, validate_default=True)
 
 
-class Sale(_Model):
+class Sale(FileModel):
     """A sale."""
 
     apiVersion: Literal["saleops/v1"]  # noqa: N815  # the file's own spelling, as in every Kubernetes file
