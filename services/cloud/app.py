@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from saleops.config.local_cloud import CloudSettings
-from saleops.errors import ConfigError
+from saleops.errors import ConfigError, UpstreamError
 from saleops.services.cloud.call_log import CallLog
 from saleops.services.cloud.cloud_time import CloudTime, wall_ms
 from saleops.services.cloud.control import Control
@@ -32,6 +32,10 @@ log = logging.getLogger("saleops.services.cloud")
 WORLD = "world.json"
 KEYS = "key.json"
 CALLS = "calls.jsonl"
+BODY_TIMEOUT_S = 10.0
+BODIES_AWAITED_MAX = 128
+CROWDED_TIMEOUT_S = 0.5
+"""How long a body may take while so many others are on their way: that of a client on this machine is there at once."""
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -70,11 +74,21 @@ def open_cloud(settings: CloudSettings) -> LocalCloud:
         faults=Faults(plan, now_ms=time.now_ms),
         calls=CallLog(folder / CALLS),
         save=lambda cloud: file.save(cloud.world, region=region, tokens=cloud.tokens),
+        undo=lambda cloud: _bring_back(cloud, file),
         tokens=saved.tokens if saved is not None else {},
     )
     cloud.mark_changed()
     cloud.save_if_changed()  # a folder that cannot be written is found out now
     return cloud
+
+
+def _bring_back(cloud: LocalCloud, file: WorldFile) -> None:
+    """The world as it was saved last; its clock goes on."""
+    saved = file.load()
+    if saved is None:
+        raise UpstreamError(f"{file.path} is gone")
+    restore(saved, cloud.world)
+    cloud.tokens = saved.tokens
 
 
 def _key(path: Path) -> SavedKey:
@@ -101,6 +115,7 @@ class CloudApp:
         self.cloud = cloud
         self.draining = False
         self.in_flight = 0
+        self.bodies_awaited = 0
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
@@ -108,7 +123,16 @@ class CloudApp:
             return
         self.in_flight += 1
         try:
-            body = await _body(scope, protocol)
+            crowded = self.bodies_awaited >= BODIES_AWAITED_MAX
+            self.bodies_awaited += 1
+            try:
+                async with asyncio.timeout(CROWDED_TIMEOUT_S if crowded else BODY_TIMEOUT_S):
+                    body = await _body(scope, protocol)
+            except TimeoutError:
+                protocol.response_empty(408, [("connection", "close")])
+                return
+            finally:
+                self.bodies_awaited -= 1
             if body is None:
                 protocol.response_empty(413, [("connection", "close")])
                 return

@@ -267,25 +267,3 @@ def _money(world: World, usd: float) -> float:
 def _chance(world: World, *about: Any) -> float:
     digest = hashlib.sha256(" ".join([world.seed, *map(str, about)]).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def settings_problems(settings: dict[str, Any]) -> list[str]:
-    """What in ``settings`` no answer could use: for whoever lets people change them, before they are taken."""
-    problems = []
-    for name in ("stock", "prices", "quotas", "vswitch_ips"):
-        chosen = settings.get(name, {})
-        if not isinstance(chosen, dict):
-            problems.append(f"{name} is not an object: {chosen!r:.80}")
-            continue
-        problems += [
-            f"{name}.{key} is not a number of 0 or more: {value!r:.80}"
-            for key, value in chosen.items()
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0
-        ]
-    for name in ("balance", "conflict_share"):
-        value = settings.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            problems.append(f"{name} is not a number: {value!r:.80}")
-    if settings.get("currency", "USD") not in ("USD", "CNY"):
-        problems.append(f"currency is USD or CNY: {settings['currency']!r:.80}")
-    return problems

@@ -6,7 +6,7 @@
     GET  /_local/faults, PUT {...}, DELETE    what goes wrong on purpose (faults.py)
     GET  /_local/calls?since=N&api=NAME&request_id=ID&writes=true&limit=N
     GET  /_local/state, /_local/state/KIND, /_local/state/KIND/ID
-    POST /_local/edit      {"kind", "id", "path": "a.b.0.c", "value"}   as somebody in the console would
+    POST /_local/edit      {"kind", "id", "path": "a.b.0.c", "value"}   as somebody in the console would (edits.py)
     GET  /_local/settings, PUT {...}          quotas, stock, prices: a JSON merge patch (null removes)
     POST /_local/reset                        an empty cloud
     POST /_local/<hook>    {...}              what products add (hooks.py), such as reclaim
@@ -26,9 +26,11 @@ import msgspec
 from saleops.services.cloud.answers import ApiError
 from saleops.services.cloud.call_log import masked
 from saleops.services.cloud.cloud_time import CloudTime
+from saleops.services.cloud.edits import check_size, edit, wrong
 from saleops.services.cloud.faults import FaultPlan
 from saleops.services.cloud.hooks import HOOKS
 from saleops.services.cloud.products import load_products
+from saleops.services.cloud.setting_checks import settings_problems
 from saleops.services.cloud.wire import WireRequest, WireResponse, query_pairs
 from saleops.services.cloud.world import Thing
 
@@ -40,6 +42,7 @@ log = logging.getLogger("saleops.services.cloud")
 CONTROL_PATH = "/_local"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 CALLS_LIMIT = 1_000
+PROBLEMS_TOLD = 20
 
 Body = Mapping[str, Any]
 Act = Callable[["LocalCloud", WireRequest, Body], Any]
@@ -105,11 +108,11 @@ class Control:
     def _advance(self, cloud: "LocalCloud", request: WireRequest, body: Body) -> Any:
         seconds = body.get("advance_s")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise _wrong("advance_s is a number of seconds")
+            raise wrong("advance_s is a number of seconds")
         try:
             self._time.advance(seconds)
         except ValueError as error:
-            raise _wrong(f"advance_s: {error}") from None
+            raise wrong(f"advance_s: {error}") from None
         cloud.mark_changed()
         return self._clock(cloud, request, body)
 
@@ -120,7 +123,7 @@ class Control:
         try:
             plan = msgspec.convert(dict(body), FaultPlan)
         except (msgspec.ValidationError, ValueError) as error:
-            raise _wrong(str(error)) from None
+            raise wrong(str(error)) from None
         cloud.faults.use(plan)
         return plan
 
@@ -171,12 +174,12 @@ class Control:
     def _edit(self, cloud: "LocalCloud", request: WireRequest, body: Body) -> Any:
         kind, id, path = body.get("kind"), body.get("id"), body.get("path")
         if not isinstance(id, str) or not isinstance(path, str) or not path or "value" not in body:
-            raise _wrong("an edit has id, path, value, and kind where two things share an id")
+            raise wrong("an edit has id, path, value, and kind where two things share an id")
         kinds = [kind] if isinstance(kind, str) else list(cloud.world.things)
         found = [thing for one in kinds if (thing := cloud.world.find(one, id)) is not None]
         if len(found) != 1:
             raise ApiError(404, "NotFound", f"{len(found)} things have the id {id[:100]!r}.")
-        _put(found[0].data, path.split("."), body["value"])
+        edit(found[0].data, path, body["value"])
         cloud.mark_changed()
         return self._shown(cloud, found[0])
 
@@ -184,7 +187,10 @@ class Control:
         return cloud.world.settings
 
     def _set_settings(self, cloud: "LocalCloud", request: WireRequest, body: Body) -> Any:
+        check_size("the settings", body)
         merged = _merged(cloud.world.settings, body)
+        if problems := settings_problems(merged):
+            raise wrong("; ".join(problems[:PROBLEMS_TOLD]))
         cloud.world.settings.clear()
         cloud.world.settings.update(merged)
         cloud.mark_changed()
@@ -202,33 +208,14 @@ def _document(request: WireRequest) -> Body:
         document = json.loads(request.body, parse_constant=_no_constant)
         json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"the body is not JSON: {error}"[:200]) from None
+        raise wrong(f"the body is not JSON: {error}"[:200]) from None
     if not isinstance(document, dict):
-        raise _wrong("the body is a JSON object")
+        raise wrong("the body is a JSON object")
     return document
 
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
-
-
-def _put(holder: Any, parts: list[str], value: Any) -> None:
-    for place, part in enumerate(parts):
-        last = place == len(parts) - 1
-        if isinstance(holder, list):
-            if not (part.isascii() and part.isdigit() and int(part) < len(holder)):
-                raise _wrong(f"the list has no entry {part[:60]!r}")
-            key: Any = int(part)
-        elif isinstance(holder, dict):
-            key = part
-            if not last and key not in holder:
-                holder[key] = {}
-        else:
-            raise _wrong(f"there is nothing below {'.'.join(parts[:place])[:100]!r}")
-        if last:
-            holder[key] = value
-        else:
-            holder = holder[key]
 
 
 def _merged(old: Any, patch: Any) -> Any:
@@ -246,16 +233,20 @@ def _merged(old: Any, patch: Any) -> Any:
 
 def _count(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise _wrong(f"{name} is a whole number")
+        raise wrong(f"{name} is a whole number")
     return int(text)
-
-
-def _wrong(why: str) -> ApiError:
-    return ApiError(400, "Invalid", why)
 
 
 def _nothing_here() -> ApiError:
     return ApiError(404, "NotFound", "There is nothing here.")
+
+
+def control_refusal(status: int, message: str) -> WireResponse:
+    """For what went wrong after the act: the answer's code goes by its status."""
+    return _json(
+        status,
+        {"code": "InsufficientStorage" if status == 507 else "InternalError", "message": message},
+    )
 
 
 def _json(status: int, document: Any) -> WireResponse:

@@ -5,7 +5,6 @@ answerer -> saved -> logged -> answered. A refusal of the first three comes from
 ones are the product's own. What changed is on the disk before the answer leaves.
 """
 
-import hashlib
 import json
 import logging
 import secrets
@@ -16,11 +15,13 @@ from saleops.cloudapi import Api
 from saleops.cloudapi.checks import common_of, problems
 from saleops.cloudapi.problem import Problem
 from saleops.cloudapi.wire import parse
+from saleops.errors import UpstreamError
 from saleops.services.cloud.answers import ANSWERERS, ApiError, LocalCall
 from saleops.services.cloud.call_log import CallLog, masked
 from saleops.services.cloud.cloud_time import wall_ms as machine_wall_ms
-from saleops.services.cloud.control import CONTROL_PATH, Control
+from saleops.services.cloud.control import CONTROL_PATH, Control, control_refusal
 from saleops.services.cloud.faults import Faults, Verdict
+from saleops.services.cloud.idempotency import digest_of, token_of
 from saleops.services.cloud.products import load_product
 from saleops.services.cloud.products.sts import SESSION, session_key
 from saleops.services.cloud.saving import TokenUse
@@ -42,6 +43,8 @@ log = logging.getLogger("saleops.services.cloud")
 TOKEN_LIFE_MS = 24 * 3_600_000
 TOKEN_MAX = 64
 PROBLEMS_TOLD = 50
+NO_ROOM = "InsufficientStorage"
+"""HTTP 507: the machine's disk takes no more."""
 GONE_KEPT_MS = 24 * 3_600_000
 
 
@@ -58,10 +61,12 @@ class LocalCloud:
         faults: Faults | None = None,
         calls: CallLog | None = None,
         save: Callable[["LocalCloud"], None] | None = None,
+        undo: Callable[["LocalCloud"], None] | None = None,
         wall_ms: Callable[[], int] = machine_wall_ms,
         tokens: dict[str, TokenUse] | None = None,
     ) -> None:
-        """``save`` puts the world where it outlives this process; ``wall_ms`` is the machine's clock, which signatures go by."""
+        """``save`` puts the world where it outlives this process, ``undo`` brings back what was saved last. ``wall_ms`` is
+        the machine's clock, which signatures go by."""
         self.world = world
         self.key = key
         self.region = region
@@ -71,6 +76,7 @@ class LocalCloud:
         self.wall_ms = wall_ms
         self._control = control
         self._save = save
+        self._undo = undo
         self._verifier = Verifier(self._key_of, wall_ms=wall_ms)
         self._dirty = False
         world.changed = self.mark_changed
@@ -95,7 +101,7 @@ class LocalCloud:
         try:
             self.save_if_changed()
         except Exception as error:  # noqa: BLE001  # whatever the disk said, the caller must not believe in the change
-            response = self._bug(work, error)
+            response = self._not_saved(work, error)
         self._log(work, response)
         return response
 
@@ -104,8 +110,31 @@ class LocalCloud:
             response = control.handle(self, request)
             self.save_if_changed()
         except Exception as error:  # noqa: BLE001  # as with a call: what cannot be saved did not happen
-            return self._bug(_Work(request, request_id), error)
+            refused = self._not_saved(_Work(request, request_id), error)
+            return control_refusal(refused.status, self._why_not_saved(error))
         return response
+
+    def _not_saved(self, work: "_Work", error: Exception) -> WireResponse:
+        """The refusal of a change that could not be saved; it is undone, so the next request finds a world that can be."""
+        if self._undo is not None:
+            try:
+                self._undo(self)
+                self._dirty = False
+            except Exception as again:  # noqa: BLE001  # then the next request tries to save once more
+                log.error("what was saved last cannot be read: %s", again)
+        if not isinstance(error, UpstreamError):
+            return self._bug(work, error)
+        log.error("request %s was undone: %s", work.request_id, error.message)
+        work.outcome = NO_ROOM
+        refused = ApiError(507, NO_ROOM, self._why_not_saved(error))
+        return refusal(
+            work.api, refused, request_id=work.request_id, host=work.host, at_gateway=True
+        )
+
+    def _why_not_saved(self, error: Exception) -> str:
+        if isinstance(error, UpstreamError):
+            return f"{error.message}; the change was undone"
+        return "A bug: the change could not be saved and was undone; see cloud.log."
 
     def _answered(self, work: "_Work") -> WireResponse:
         try:
@@ -197,7 +226,7 @@ class LocalCloud:
                 "InvalidAction.NotFound",
                 f"Specified api is not found: the local cloud does not answer {call.api.name}.",
             )
-        token = _token_of(call)
+        token = token_of(call)
         if not token:
             return answerer(call, self.world)
         if len(token) > TOKEN_MAX or not token.isascii():
@@ -207,7 +236,7 @@ class LocalCloud:
                 f"{call.api.token} has at most {TOKEN_MAX} ASCII characters.",
             )
         name = f"{call.account} {call.api.product.code} {call.api.name} {token}"
-        digest = _digest_of(call)
+        digest = digest_of(call)
         used = self.tokens.get(name)
         if used is not None and call_age_ms(self.world, used) < TOKEN_LIFE_MS:
             if used.digest != digest:
@@ -357,24 +386,3 @@ def _invalid(found: list[Problem]) -> ApiError:
     told = "; ".join(str(one) for one in found[:PROBLEMS_TOLD])
     more = f"; and {len(found) - PROBLEMS_TOLD} more" if len(found) > PROBLEMS_TOLD else ""
     return ApiError(400, code, f"{told}{more}")
-
-
-def _token_of(call: LocalCall) -> str:
-    place = call.api.token
-    if not place:
-        return ""
-    if place.startswith("body."):
-        holder = call.body if isinstance(call.body, dict) else {}
-        return str(holder.get(place.removeprefix("body.")) or "")
-    return str(call.params.get(place) or "")
-
-
-def _digest_of(call: LocalCall) -> str:
-    """Tells two calls apart by all they say but their token."""
-    name = call.api.token
-    body = call.body
-    params = {key: value for key, value in call.params.items() if key != name}
-    if name.startswith("body.") and isinstance(body, dict):
-        body = {key: value for key, value in body.items() if key != name.removeprefix("body.")}
-    said = json.dumps([params, dict(call.path), body, call.region], sort_keys=True, default=str)
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

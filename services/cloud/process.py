@@ -32,6 +32,8 @@ log = logging.getLogger("saleops.services.cloud")
 HOST = "127.0.0.1"
 ADDRESS = "address.json"
 FINISH_TIMEOUT_S = 3.0
+CONNECTIONS_MAX = 1_024
+"""More than bodies may be awaited at once, so that slow clients do not stop it accepting (app.py)."""
 
 
 def main() -> int:
@@ -77,6 +79,7 @@ async def _serve(settings: CloudSettings, folder: Path) -> None:
             http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
+            backpressure=CONNECTIONS_MAX,
         )
         serving = asyncio.create_task(server.serve(), name="serve")
         stop = asyncio.create_task(stopping.wait(), name="stop")

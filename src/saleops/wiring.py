@@ -609,7 +609,7 @@ def cloud_journal_path(state_dir: Path, sale: str, place: str) -> Path:
     """The journal of what was provisioned for ``sale`` in ``place``: a region, "local", or an endpoint's address."""
     from saleops.adapters.file_cloud_journal import journal_path
 
-    return journal_path(state_dir, sale, place)
+    return journal_path(state_dir, sale, _one_place(state_dir, place))
 
 
 @contextmanager
@@ -639,7 +639,7 @@ def edge_journal_path(state_dir: Path, sale: str, place: str) -> Path:
     """The journal of what was submitted to the edge for ``sale`` in ``place``, as ``cloud_journal_path``'s."""
     from saleops.adapters.file_edge_journal import edge_journal_path as path_of
 
-    return path_of(state_dir, sale, place)
+    return path_of(state_dir, sale, _one_place(state_dir, place))
 
 
 @contextmanager
@@ -702,7 +702,7 @@ def open_cloud(
         return
     address = parse_endpoint(endpoint) if endpoint is not None else None
     near = _running_local_cloud(state_dir) if address is not None and address.is_loopback else None
-    if near is not None and address is not None and near.address.host == address.host:
+    if near is not None and address is not None and parse_endpoint(near.url).is_same_door(address):
         yield _local_client(near, region or file_region)
         return
     where = find_region(region, file_region)
@@ -754,6 +754,26 @@ def _local_client(local: LocalCloudAccess, region: str | None) -> AliyunCloud:
         name=f"the local cloud at {local.url}",
         clock=local.clock,
     )
+
+
+def check_region(region: str) -> None:
+    """Raises ConfigError where ``region`` cannot be one."""
+    from saleops.adapters.aliyun_endpoints import check_region as check
+
+    check(region)
+
+
+def _one_place(state_dir: Path, place: str) -> str:
+    """``place``, by one name: the address of the local cloud of ``state_dir`` is "local", for it gets another port each time."""
+    from saleops.adapters.aliyun_endpoints import parse_endpoint
+    from saleops.adapters.local_cloud_process import cloud_folder, running_cloud
+
+    if place == "local" or ":" not in place:  # a region's id has no port
+        return place
+    address = running_cloud(cloud_folder(state_dir))
+    if address is not None and parse_endpoint(place).is_same_door(parse_endpoint(address.url)):
+        return "local"
+    return place
 
 
 def _running_local_cloud(state_dir: Path) -> LocalCloudAccess | None:

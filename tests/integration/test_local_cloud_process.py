@@ -5,17 +5,20 @@ import http.client
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from local_cloud import HOST, InProcessCloud, cloud_process, local_cloud, trust_of
 from saleops import wiring
+from saleops.adapters.local_cloud_clock import LocalCloudControl
 from saleops.adapters.local_cloud_process import COMMAND, LocalCloudProcess, running_cloud
 from saleops.config.local_cloud import CloudAddress, CloudSettings
 from saleops.errors import ConfigError, Refused, UpstreamError
@@ -253,3 +256,24 @@ def test_serve_cloud_shows_what_to_export_and_stops_clean(tmp_path: Path) -> Non
     assert faults["throttle"] == 0.25
     assert "Traceback" not in err
     assert running_cloud(tmp_path / "cloud") is None
+
+
+def test_slow_clients_do_not_keep_others_out(tmp_path: Path) -> None:
+    head = b"POST /_local/clock HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{"
+    with ExitStack() as stack:
+        cloud = stack.enter_context(cloud_process(tmp_path))
+        host, _, port = cloud.host.partition(":")
+        for _ in range(300):
+            slow = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            slow.sendall(head)
+        started = time.monotonic()
+        control = LocalCloudControl(cloud)
+        assert control.call("GET", "clock")["mode"] == "virtual"
+        assert control.call("POST", "clock", {"advance_s": 1})["now_ms"]
+        assert time.monotonic() - started < 5
+
+
+def test_what_a_cloud_logs_is_for_its_owners_eyes(tmp_path: Path) -> None:
+    with cloud_process(tmp_path):
+        log = tmp_path / "cloud" / "cloud.log"
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600

@@ -230,7 +230,9 @@ def test_whitelists_are_appended_to_in_a_list_of_our_own(key: str) -> None:
 
     assert params["ModifyMode"] == "Append"
     assert "saleopsmidnightdrop" in params.values()
-    assert params["SecurityIps"].split(",") == list(plan().addresses.cidrs)
+    assert params["SecurityIps"].split(",") == [
+        known(f"vswitch/{kind}/{zone}", "cidr") for kind in ("node", "pod") for zone in ZONES
+    ]
 
 
 def test_the_eip_goes_to_the_nat_gateway_and_every_vswitch_has_a_way_out() -> None:
@@ -270,7 +272,7 @@ def test_carts_and_checkouts_are_never_kept_at_the_edge() -> None:
 
     for path in ("/cart", "/checkout", "/orders", "/payments"):
         assert rules[f"path_based_ttl_set {path}"] == "0 s, weight 99"
-    assert rules["path_based_ttl_set /products"] == "300 s, weight 50"
+    assert rules["path_based_ttl_set /products"] == "3600 s, weight 50"
     assert max(int(rule.split()[-1]) for name, rule in rules.items() if "filetype" in name) < 50
 
 
@@ -289,3 +291,21 @@ def test_a_sale_without_zones_is_asked_for_them() -> None:
 def test_another_region_does_not_take_the_sales_zones() -> None:
     with pytest.raises(ConfigError, match="no zones of cn-hangzhou"):
         plan(profile=with_profile().model_copy(update={"region": "cn-hangzhou"}))
+
+
+@pytest.mark.parametrize(
+    ("sale", "profile", "said"),
+    [
+        (SALE.model_copy(update={"name": "1abc"}), PROFILE, "sale file: name: '1abc'"),
+        (SALE, with_profile(database={"name": "mysql"}), "profile: database.name: 'mysql'"),
+        (SALE, with_profile(database={"account": "root"}), "profile: database.account: 'root'"),
+    ],
+    ids=["digit", "schema", "account"],
+)
+def test_a_name_that_the_cloud_would_refuse_halfway_is_refused_at_once(
+    sale: Sale, profile: Profile, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(sale, profile)
+
+    assert said in caught.value.message

@@ -271,6 +271,19 @@ def test_a_price_limit_below_the_market_buys_no_spot(cloud: Cloud) -> None:
     assert "the limit is 0.001" in cloud.activities()[-1]["StatusMessage"]
 
 
+def test_price_limits_count_only_where_the_strategy_has_them(cloud: Cloud) -> None:
+    cluster = cloud.cluster()
+    limits = [{"instance_type": type, "price_limit": "0.5"} for type in TYPES]
+    group = {**SPOT, "spot_strategy": "SpotWithPriceLimit", "spot_price_limit": limits}
+    pool = cloud.pool(cluster, **group)
+    change = {"spot_strategy": "SpotAsPriceGo", "instance_types": TYPES[:1]}
+
+    path = {"ClusterId": cluster, "NodepoolId": pool}
+    cloud.call("ModifyClusterNodePool", {"scaling_group": change}, **path)
+
+    assert cloud.detail(cluster, pool)["scaling_group"]["instance_types"] == TYPES[:1]
+
+
 def test_balance_spreads_over_the_zones(cloud: Cloud) -> None:
     cluster = cloud.cluster()
     cloud.pool(cluster, desired_size=9, multi_az_policy="BALANCE")

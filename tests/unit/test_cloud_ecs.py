@@ -4,6 +4,7 @@ import pytest
 
 from cloud_answers import REGION, START_MS, HandClock, asked, empty_world, refused
 from saleops.services.cloud import catalogue
+from saleops.services.cloud.setting_checks import settings_problems
 from saleops.services.cloud.world import World
 
 A = f"{REGION}a"
@@ -571,5 +572,5 @@ def test_settings_that_no_answer_could_use_are_named() -> None:
     good = {"stock": {TYPE: 0}, "prices": {TYPE: 0.2}, "quotas": {"vpc.eips": 2}, "currency": "CNY"}
     bad = {"stock": {TYPE: "many"}, "prices": [], "quotas": {"vpc.eips": -1}, "currency": "EUR"}
 
-    assert catalogue.settings_problems(good) == []
-    assert len(catalogue.settings_problems({**bad, "balance": "much"})) == 5
+    assert settings_problems(good) == []
+    assert len(settings_problems({**bad, "balance": "much"})) == 5

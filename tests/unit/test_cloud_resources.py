@@ -157,7 +157,7 @@ def test_the_eip_is_linked_when_it_is_at_our_nat_gateway() -> None:
 RULE = {
     "IpProtocol": "ALL",
     "PortRange": "-1/-1",
-    "SourceCidrIp": "10.16.0.0/16",
+    "SourceCidrIp": "vpc.cidr",  # what the cloud shows of the VPC, whatever the files say
     "Policy": "Accept",
 }
 
@@ -440,7 +440,10 @@ def test_a_whitelist_that_lets_in_the_world_is_closed_and_other_lists_are_left_a
         {"DBClusterIPArrayName": "default", "SecurityIps": "127.0.0.1,0.0.0.0/0"},
         {"DBClusterIPArrayName": "office", "SecurityIps": "1.2.3.4"},
     ]
-    answers = {"DescribeDBClusterAccessWhitelist": {"Items": {"DBClusterIPArray": rows}}}
+    answers = {
+        "DescribeDBClusterAccessWhitelist": {"Items": {"DBClusterIPArray": rows}},
+        "DescribeVSwitches": {"VSwitches": {"VSwitch": []}},
+    }
     found = look(resource, answers)
     assert found is not None
 
@@ -455,6 +458,43 @@ def test_a_whitelist_that_lets_in_the_world_is_closed_and_other_lists_are_left_a
         ("Delete", "saleopsmidnightdrop", "9.9.9.9"),
         ("Delete", "default", "0.0.0.0/0"),
     ]
+
+
+def test_a_block_of_a_zone_that_the_files_no_longer_name_is_not_shut_out() -> None:
+    for key, list_api in (
+        ("database/whitelist", "DescribeDBClusterAccessWhitelist"),
+        ("cache/whitelist", "DescribeSecurityIps"),
+    ):
+        resource = RESOURCES[key]
+        addresses = ",".join(
+            [*resource.desired(known)["addresses"], "10.16.9.0/24", "10.99.0.0/24"]
+        )
+        database = {"DBClusterIPArrayName": "saleopsmidnightdrop", "SecurityIps": addresses}
+        cache = {"SecurityIpGroupName": "saleopsmidnightdrop", "SecurityIpList": addresses}
+        switches = [
+            {
+                "VSwitchId": "vsw-9",
+                "VSwitchName": "midnight-drop-node-ap-southeast-1z",
+                "CidrBlock": "10.16.9.0/24",
+                "Tags": OURS,
+            },
+            {"VSwitchId": "vsw-8", "VSwitchName": "theirs", "CidrBlock": "10.99.0.0/24"},
+        ]
+        found = look(
+            resource,
+            {
+                list_api: {
+                    "Items": {"DBClusterIPArray": [database]},
+                    "SecurityIpGroups": {"SecurityIpGroup": [cache]},
+                },
+                "DescribeVSwitches": {"VSwitches": {"VSwitch": switches}},
+            },
+        )
+        assert found is not None
+
+        (call,) = resource.change(known, found, list(drift(resource, found)))
+
+        assert (call.params["ModifyMode"], call.params["SecurityIps"]) == ("Delete", "10.99.0.0/24")
 
 
 def test_the_database_is_there_when_the_account_may_use_it() -> None:

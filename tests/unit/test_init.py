@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from saleops.cli.main import main
+from saleops.config.profile import default_profile, load_profile
 from saleops.config.sale import load_sale, sale_schema
 from saleops.errors import ConfigError, Refused
 from saleops.operations.init_sale import FILES, NAME_PATTERN, apply_init, plan_init
@@ -36,6 +37,13 @@ def test_the_sale_file_names_the_schema_beside_it_for_editors(tmp_path: Path) ->
     assert found["sale.yaml"].startswith("# yaml-language-server: $schema=sale.schema.json\n")
     assert json.loads(found["sale.schema.json"]) == sale_schema()
     assert "@" not in found["sale.yaml"].replace("orders@pc-", "")
+
+
+def test_a_profile_is_written_when_asked_for_and_loads_clean(tmp_path: Path) -> None:
+    report = apply_init(plan_init(tmp_path, name="x", today=TODAY, profile=True))
+
+    assert report.files == (*FILES, "profile.yaml")
+    assert load_profile(tmp_path / "profile.yaml") == default_profile()
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -99,7 +99,7 @@ def test_an_answer_is_no_success_when_its_change_cannot_be_saved() -> None:
     params = {"RoleName": "saleops-x", "AssumeRolePolicyDocument": trust}
     request = cloud.request("ram", "CreateRole", params=params)
 
-    assert cloud.core.handle(request).status == 500
+    assert cloud.core.handle(request).status == 507
 
 
 def test_reading_saves_nothing() -> None:

@@ -311,3 +311,25 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="UTF-8"):
         file_urls(tmp_path / "binary", DOMAIN, never=())
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/"])
+def test_what_is_no_regular_file_is_not_read_for_urls(path: str) -> None:
+    with pytest.raises(ConfigError, match="nothing was sent") as refusal:
+        file_urls(Path(path), DOMAIN, never=())
+    assert refusal.value.exit_code == 2
+
+
+def test_a_file_of_urls_has_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "urls.txt"
+    with path.open("wb") as file:
+        file.truncate(16 * 1024 * 1024 + 1)
+    with pytest.raises(ConfigError, match="larger than 16 MiB"):
+        file_urls(path, DOMAIN, never=())
+
+
+def test_a_bottomless_line_of_the_edge_journal_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "edge.jsonl"
+    path.write_text('{"type": "run"}\n' + '{"a":' * 100_000 + "\n")
+    with pytest.raises(ConfigError, match=r"edge\.jsonl:2 is no line of a journal"):
+        recall_edge_journal(path)

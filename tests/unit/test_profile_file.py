@@ -82,7 +82,11 @@ def test_the_schema_in_docs_is_the_one_that_is_printed() -> None:
             "queue: {series: ultimate, sub_series: single_node}",
             "the ultimate series has only cluster_ha",
         ),
-        ("edge: {domain: https://shop.example.com}", "is not of the form"),
+        (
+            "edge: {domain: https://shop.example.com}",
+            "is no domain name: write the name alone, without https:// and path: shop.example.com",
+        ),
+        ("edge: {domain: 10.0.0.1}", "an address has no name"),
         (
             "engines: {database: 'mysql://shop:secret@db/shop'}",
             "a password does not belong into a file",

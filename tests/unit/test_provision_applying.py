@@ -11,6 +11,8 @@ from saleops.domain.cloud.masking import document_of
 from saleops.domain.cloud.resources import Resource
 from saleops.errors import CloudError, Refused
 from saleops.events import Finished, Warned
+from saleops.operations.provision.applying import apply_provision
+from saleops.operations.provision.log import provision_log
 from saleops.operations.provision.planning import plan_provision, with_needs
 from small_cloud import Base, Bench, Killed, Pool, SmallCloud, Topic, results
 
@@ -242,7 +244,12 @@ def test_lost_answers_and_throttling_end_right_and_are_counted(seed: int) -> Non
     once_each(bench.cloud)
     assert report.calls.throttled > 0
     lines = [one for one in bench.journal.lines if one["type"] in ("outcome", "read")]
-    assert sum(sum(one.get("retries", {}).values()) for one in lines) == report.calls.retries
+    sent_again = sum(one["type"] == "intent" for one in bench.journal.lines) - report.calls.writes
+    repeated = sum(sum(one.get("retries", {}).values()) for one in lines)
+    assert repeated + sent_again == report.calls.retries
+    told = provision_log(bench.journal.lines, sale="sale", journal="", limit=1).totals
+    assert (told.writes, told.retries) == (report.calls.writes, report.calls.retries)
+    assert report.calls.writes == len(sale())
     assert "Throttling.User" in {code for one in lines for code in one.get("retries", {})}
 
 
@@ -356,3 +363,45 @@ def test_what_was_written_just_before_a_crash_is_not_missed_by_a_lagging_list() 
     bench.apply()
 
     once_each(bench.cloud)
+
+
+def test_what_needs_a_thing_that_only_a_new_one_would_mend_is_blocked_and_nothing_is_sent() -> None:
+    bench = Bench(
+        [Base("net", fixed=True), Base("left", parent="net"), Topic("orders", parent="left")]
+    )
+    bench.apply()
+    bench.cloud.things[0].settings["size"] = 9
+    bench.cloud.things[2].gone_ms = 0
+    writes = len(bench.cloud.writes)
+    verdicts = {step.key: step.verdict for step in bench.plan().steps}
+    assert verdicts == {"net": "replace-needed", "left": "none", "orders": "blocked"}
+
+    report = bench.apply()
+
+    assert results(report) == {"net": "replace needed", "left": "no change", "orders": "blocked"}
+    assert "base sale-net" in report.of("blocked")[0].why
+    assert len(bench.cloud.writes) == writes
+
+
+def test_a_group_whose_network_differs_says_so_and_sends_nothing() -> None:
+    bench = Bench([Base("net", fixed=True), Topic("orders", parent="net")])
+    bench.apply()
+    bench.cloud.things[0].settings["size"] = 9
+    bench.cloud.things[1].gone_ms = 0
+    courier = bench.courier()
+    seen = bench.look(courier)
+    plan = plan_provision(
+        bench.resources,
+        frozenset({"orders"}),
+        seen,
+        bench.journal.history,
+        sale="sale",
+        cloud="c",
+        region="r",
+    )
+    writes = len(bench.cloud.writes)
+
+    report = apply_provision(plan, bench.resources, seen, courier)
+
+    assert results(report) == {"net": "replace needed", "orders": "blocked"}
+    assert len(bench.cloud.writes) == writes

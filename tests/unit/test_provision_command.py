@@ -1,13 +1,14 @@
 """The command line of ``saleops provision``: what is refused before any cloud is asked."""
 
 import io
+import shlex
 import time
 from pathlib import Path
 
 import pytest
 
 from saleops.cli.context import Context
-from saleops.cli.provision_run import _judge, _refuse_open_window
+from saleops.cli.provision_run import _judge, _judge_destroyed, _refuse_open_window, typed_flags
 from saleops.cli.provision_session import CloudFlags, files_of, journal_file_of
 from saleops.cli.screen import Screen
 from saleops.errors import CloudError, ConfigError, GateFailed, Refused
@@ -80,6 +81,44 @@ def test_a_failure_is_told_with_code_request_id_and_the_command_that_goes_on() -
     assert (failed.value.code, failed.value.request_id) == ("Quota", "R-1")
     assert not failed.value.retryable
     assert "`saleops provision all s.yaml` again" in (failed.value.hint or "")
+
+
+def test_what_is_typed_again_is_what_was_typed_and_never_a_yes_of_ours(tmp_path: Path) -> None:
+    here = CloudFlags(Path("my profile.yaml"), "LOCAL", "ap-southeast-1", tmp_path)
+
+    again = here.again(
+        "destroy", Path("a sale.yaml"), ["--group", "cache", *typed_flags(90.0, yes=False)]
+    )
+
+    assert shlex.split(again) == [
+        *("saleops", "provision", "destroy", "a sale.yaml", "--group", "cache", "--timeout", "90"),
+        *("--profile", "my profile.yaml", "--endpoint-cloud", "local"),
+        *("--region", "ap-southeast-1", "--state-dir", str(tmp_path)),
+    ]
+    assert typed_flags(None, yes=True) == ["--yes"]
+
+
+def test_a_teardown_that_failed_repeats_its_own_words() -> None:
+    with pytest.raises(CloudError) as failed:
+        _judge_destroyed(report("failed"), [], "saleops provision destroy s.yaml --group cache")
+
+    assert failed.value.hint == (
+        "Run `saleops provision destroy s.yaml --group cache` again: it goes on from here."
+    )
+
+
+def test_commands_in_advice_work_in_the_same_place() -> None:
+    advice = "Run `saleops provision network SALE --with api --dry-run` first, or `saleops provision all SALE`."
+
+    assert flags("local").filled(advice, Path("s.yaml")) == (
+        "Run `saleops provision network s.yaml --with api --dry-run --endpoint-cloud local` first, "
+        "or `saleops provision all s.yaml --endpoint-cloud local`."
+    )
+
+
+def test_no_region_is_said_plainly() -> None:
+    with pytest.raises(ConfigError, match="no region"):
+        files_of(SALE, flags(region="../x"))
 
 
 def test_a_resource_that_only_a_person_can_mend_is_a_verdict() -> None:

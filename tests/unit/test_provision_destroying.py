@@ -1,14 +1,15 @@
 """Taking away: order, only what is ours, waiting until it is gone, and a kill at every point."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 
 from saleops.domain.cloud.calls import Call
 from saleops.domain.cloud.resources import Group, Resource
-from saleops.errors import CloudError
-from saleops.operations.provision.destroy_plan import DestroyPlan, plan_destroy
+from saleops.errors import CloudError, Refused
+from saleops.operations.provision.destroy_plan import DestroyPlan, plan_destroy, refuse_half
 from saleops.operations.provision.destroying import apply_destroy
 from saleops.operations.provision.leftovers import find_leftovers
 from saleops.operations.provision.report import ProvisionReport
@@ -193,3 +194,33 @@ def test_left_overs_are_found_by_the_tag_and_the_blueprints_own_are_not_among_th
 
     assert [(one.kind, one.id) for one in strays] == [("VPC", "vpc-2")]
     assert [call.api for call in strays[0].calls] == ["DeleteVpc"]
+
+
+def test_a_twin_goes_too_and_is_not_waited_for_as_if_it_were_the_first() -> None:
+    bench = Bench([Base("net")])
+    bench.apply()
+    first = bench.cloud.things[0]
+    bench.cloud.things.append(replace(first, id="id-2"))
+
+    report = destroy(bench)
+
+    assert results(report) == {"net": "deleted"}
+    assert bench.cloud.alive() == []
+    assert report.took_s < 120
+
+
+def test_a_group_that_others_stand_on_is_refused_with_their_names() -> None:
+    bench = made()
+    own = frozenset(
+        {"net", "left", "broker"}
+    )  # the group network; the topic and the pool stand on it
+
+    with pytest.raises(Refused) as refused:
+        refuse_half(bench.resources, own, bench.look(), ("network",))
+
+    assert "topic sale-orders" in refused.value.message
+    assert "pool sale-pool" in refused.value.message
+    assert "`saleops provision destroy SALE --group network --group queue --group nodepool`" in (
+        refused.value.hint or ""
+    )
+    refuse_half(bench.resources, frozenset({"pool"}), bench.look(), ("nodepool",))

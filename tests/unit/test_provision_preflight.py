@@ -12,7 +12,7 @@ from saleops.domain.cloud.preflight import (
     unseen,
     verdict_of,
 )
-from saleops.errors import ConfigError, GateFailed
+from saleops.errors import CloudError, ConfigError, GateFailed
 
 
 def check(name: str, wanted: int, available: int) -> Check:
@@ -81,3 +81,16 @@ def test_a_reason_is_words_and_goes_into_the_journal_as_it_was_typed() -> None:
             Preflighting(bad)
         with pytest.raises(ConfigError):
             Preflighting(accepted=bad)
+
+
+def test_a_cloud_that_failed_to_answer_is_its_failure_and_a_denied_check_a_verdict() -> None:
+    down = unseen(check("EIPs", 1, 0), "HTTP 503", retryable=True)
+    denied = unseen(check("VPCs", 1, 0), "denied")
+
+    with pytest.raises(CloudError) as failed:
+        gate(report(down))
+    assert (failed.value.exit_code, failed.value.retryable) == (4, True)
+    assert "policy" not in (failed.value.hint or "")
+    with pytest.raises(GateFailed) as verdict:
+        gate(report(down, denied))
+    assert "saleops provision policy" in (verdict.value.hint or "")

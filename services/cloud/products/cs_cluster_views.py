@@ -117,7 +117,7 @@ def _common(world: World, cluster: Thing) -> dict[str, Any]:
         "vswitch_id": ",".join(data["vswitch_ids"]),
         "vswitch_ids": data["vswitch_ids"],
         "worker_ram_role_name": f"KubernetesWorkerRole-{cluster.id[:8]}",
-        "zone_id": data["zone_ids"][0],
+        "zone_id": next(iter(data["zone_ids"]), ""),
     }
 
 

@@ -148,8 +148,8 @@ def check_pool(world: World, cluster: Thing, data: Mapping[str, Any], *, field: 
 
 
 def _check_spot(group: Mapping[str, Any], types: list[str], at: str) -> None:
-    limits = group.get("spot_price_limit") or []
     by_limit = group["spot_strategy"] == "SpotWithPriceLimit"
+    limits = (group.get("spot_price_limit") or []) if by_limit else []  # others have no use for it
     limited: set[str] = set()
     for number, limit in enumerate(limits):
         type, price = limit.get("instance_type"), str(limit.get("price_limit") or "")
@@ -170,8 +170,6 @@ def _check_spot(group: Mapping[str, Any], types: list[str], at: str) -> None:
                 "a price with at most three decimals",
             )
         limited.add(str(type))
-    if limits and not by_limit:
-        raise wrong(f"{at}spot_price_limit", limits, "only with spot_strategy SpotWithPriceLimit")
     if by_limit and (missing := [type for type in types if type not in limited]):
         raise wrong(f"{at}spot_price_limit", limits, f"no limit for {', '.join(missing)}")
     if group.get("compensate_with_on_demand") and group["multi_az_policy"] != "COST_OPTIMIZED":

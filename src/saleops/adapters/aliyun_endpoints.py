@@ -42,6 +42,12 @@ class Endpoint:
         except ValueError:
             return False
 
+    def is_same_door(self, other: "Endpoint") -> bool:
+        """Whether both are one: on this machine a port is, by whichever name of it."""
+        if self.is_loopback and other.is_loopback:
+            return urlsplit(self.url).port == urlsplit(other.url).port
+        return self.url == other.url
+
 
 def parse_endpoint(text: str) -> Endpoint:
     """An address that somebody wrote: "https://host", "http://127.0.0.1:8400", or a bare host (HTTPS, on loopback HTTP).

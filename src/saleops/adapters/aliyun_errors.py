@@ -96,6 +96,8 @@ def kind_of(code: str, said: str, status: int) -> CloudErrorKind:
         return "throttled"
     if _is(code, *_BUSY):
         return "busy"
+    if status == 507:  # the local cloud's: its disk took no more, and it has undone what was asked
+        return "failed"
     if status >= 500:
         return "unknown"
     if _is(code, *_KEY, *_TOKEN, *_CLOCK) or status == 401:

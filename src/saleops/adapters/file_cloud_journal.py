@@ -115,7 +115,7 @@ def _lines(path: Path, text: bytes) -> Iterator[dict[str, Any]]:
             line = json.loads(raw)
             if not isinstance(line, dict) or "type" not in line:
                 raise ValueError("no record")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{path}:{number} is no line of a journal; nothing was changed",
                 hint="Move the file away to start a new one; what is in the cloud is found by its tags all the same.",

@@ -55,6 +55,11 @@ class LocalCloudControl:
             raise UpstreamError(
                 f"the local cloud at {self._address.url} answered no JSON (HTTP {response.status})"
             ) from error
+        if response.status == 507:
+            raise UpstreamError(
+                f"the local cloud cannot save {name}: {document.get('message', 'its disk is full')}",
+                hint="Make room on that disk, or name another folder with --state-dir; then run the same command again.",
+            )
         if response.status >= 400:
             raise UpstreamError(
                 f"the local cloud refused {name}: {document.get('message', response.status)}"

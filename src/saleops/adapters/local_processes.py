@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -54,7 +55,7 @@ class LocalProcess:
                     ours, theirs = socket.socketpair()
                     self._reports = ours
                     stack.callback(theirs.close)
-                out = stack.enter_context(log.open("ab")) if log else sys.__stderr__
+                out = stack.enter_context(_private_log(log)) if log else sys.__stderr__
                 self._popen = subprocess.Popen(
                     argv,
                     stdin=theirs.fileno() if theirs is not None else subprocess.DEVNULL,
@@ -115,6 +116,13 @@ class LocalProcess:
 
     def failure(self) -> Failure | None:
         return self._failure
+
+
+def _private_log(path: Path) -> BinaryIO:
+    """``path`` to append to, for its owner's eyes: what a service logs may name buyers and addresses."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
 
 
 def _read_failure(reports: socket.socket) -> Failure | None:

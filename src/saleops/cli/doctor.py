@@ -311,9 +311,9 @@ def _terminal(context: Context) -> Mapping[str, object]:
 
 @as_rich.register
 def _(report: DoctorReport) -> list[Any]:
-    marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+    marks = {"ok": "✓", "warning": "!", "problem": "✗", "skipped": "-"}
     checks = [(marks[one.status], one.name, one.found) for one in report.checks]
-    wrong = [one for one in report.checks if one.status != "ok"]
+    wrong = [one for one in report.checks if one.status in ("warning", PROBLEM)]
     wrong.sort(key=lambda one: one.status != PROBLEM)
     shown: list[Any] = [Sheet(("", "check", "found"), checks)]
     if report.environment:

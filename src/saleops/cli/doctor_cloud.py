@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saleops.errors import SaleopsError
-from saleops.operations.doctor import OK, PROBLEM, WARNING, Check
+from saleops.operations.doctor import PROBLEM, SKIPPED, WARNING, Check
 
 if TYPE_CHECKING:
     from saleops.config.sale import Sale
@@ -25,7 +25,7 @@ def cloud_checks(
     if asked is False:
         return []
     if asked is None and endpoint is None and not wiring.signs_here():
-        return [Check("cloud", OK, "no credentials here: not looked at")]
+        return [Check("cloud", SKIPPED, "no credentials here: not looked at")]
     try:
         return _ask(endpoint, region, sale, state_dir)
     except SaleopsError as error:

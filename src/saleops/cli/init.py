@@ -21,6 +21,10 @@ def init(
     ] = Path(),
     name: Annotated[str, typer.Option(help="The sale's name, a DNS label.")] = "my-sale",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Write profile.yaml too: how the sale's cloud is built."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
     ] = False,
@@ -29,9 +33,12 @@ def init(
 
     Examples:
       saleops init midnight --name midnight-drop
+      saleops init midnight --profile
     """
     context = context_of(ctx)
-    plan = plan_init(folder, name=name, today=datetime.now().astimezone(), force=force)
+    plan = plan_init(
+        folder, name=name, today=datetime.now().astimezone(), force=force, profile=profile
+    )
     context.screen.show(plan if dry_run else apply_init(plan))
 
 

@@ -32,7 +32,7 @@ Examples:
   saleops rehearse sale.yaml            rehearse it here, get GO or NO-GO
   saleops seed sale.yaml --dry-run      what would be put on sale
   saleops reconcile sale.yaml -o json   the ledger, for machines
-  saleops help exit-codes               or environment, output, config, words
+  saleops help exit-codes               or environment, output, config, profile, words
 """
 
 app = typer.Typer(

@@ -9,7 +9,9 @@ from saleops.cli.context import Context, context_of
 from saleops.cli.engine_options import STATE_DIR, DryRun, SaleFile
 from saleops.cli.figures import counted
 from saleops.cli.person import whoami
+from saleops.cli.provision_notes import why_nothing
 from saleops.cli.provision_session import (
+    PROFILE,
     CloudFlags,
     CloudStateDir,
     EndpointCloud,
@@ -18,6 +20,7 @@ from saleops.cli.provision_session import (
     files_of,
 )
 from saleops.cli.sheets import Sheet, as_rich
+from saleops.cli.telling_cloud import TellingCloud
 from saleops.errors import ConfigError
 from saleops.events import Warned
 from saleops.operations.edge_plan import EdgePlan
@@ -145,7 +148,10 @@ def run_edge(
     if not domain:
         raise ConfigError(
             f"the profile of {sale.name} names no `edge.domain`; nothing was sent",
-            hint="Write `edge: {domain: shop.example.com, origin: ...}` in the profile, and run `saleops provision edge SALE`.",
+            hint=(
+                f"{why_nothing('edge', (), flags.profile or sale_file.parent / PROFILE)} "
+                f"Then run `saleops provision edge {sale_file}`."
+            ),
         )
     wanted, wanted_count = _urls_of(sale, profile, domain, wishes)
     place = flags.endpoint or region_of(sale, profile)
@@ -172,7 +178,13 @@ def run_edge(
         context.screen.note(f"{cloud.name}, region {cloud.region}")
         if not dry_run:
             journal.begin(command="prewarm edge", who=whoami(), cloud=cloud.name)
-        opened = Edge(cloud, journal, domain, SystemRandom(), pause_s=wishes.pause_s)
+        opened = Edge(
+            TellingCloud(cloud, context.screen),
+            journal,
+            domain,
+            SystemRandom(),
+            pause_s=wishes.pause_s,
+        )
         work = plan_edge(
             opened,
             wanted,
@@ -220,7 +232,9 @@ def _urls_of(
 def _lives(sale: "Sale", profile: "Profile") -> "Callable[[str], float]":
     """How many seconds the edge keeps a URL, by the rules that provision sets."""
     static = {f".{each}" for each in profile.edge.static_types}
-    static_s, page_s = profile.edge.static_ttl_s, sale.cache.ttl_s
+    from saleops.operations.provision.blueprint import page_ttl_of
+
+    static_s, page_s = profile.edge.static_ttl_s, page_ttl_of(sale, profile)
 
     def lives_s(url: str) -> float:
         path = url.partition("?")[0]
@@ -278,7 +292,7 @@ def _(report: EdgeReport) -> list[Sheet | str]:
             f"{report.preload_calls + report.refresh_calls:,} writes, {report.reads:,} reads, {report.repeated:,} repeated",
         ),
         ("left of the day's quota", report.quota_left),
-        ("took", f"{report.seconds:g} s"),
+        ("took", f"{report.seconds:,.0f} s of the cloud's time"),
         ("verdict", "; ".join(report.problems) or "warm"),
     ]
     shown: list[Sheet | str] = [Sheet((), rows)]

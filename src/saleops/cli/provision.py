@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from saleops.cli import provision_views
+from saleops.cli import provision_brief, provision_views
 from saleops.cli.context import context_of
 from saleops.cli.engine_options import STATE_DIR, DryRun, SaleFile, Yes
 from saleops.cli.provision_policy import policy
@@ -194,4 +194,4 @@ def destroy(
     )
 
 
-__all__ = ["app", "provision_views"]
+__all__ = ["app", "provision_brief", "provision_views"]

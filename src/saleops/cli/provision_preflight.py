@@ -22,7 +22,7 @@ from saleops.cli.provision_session import (
 from saleops.cli.sheets import Sheet, as_rich
 from saleops.domain.cloud.preflight import Check, PreflightReport
 from saleops.domain.cloud.resources import GROUPS
-from saleops.errors import ConfigError, GateFailed
+from saleops.errors import CloudError, ConfigError, GateFailed
 
 if TYPE_CHECKING:
     from saleops.operations.provision.survey import Survey
@@ -70,15 +70,17 @@ class Preflighting:
     @property
     def words(self) -> str:
         """As it was typed, for the journal."""
-        parts = [
-            f" {name} {shlex.quote(reason)}"
-            for name, reason in (
-                ("--skip-preflight", self.skipped),
-                ("--accept-unchecked", self.accepted),
-            )
-            if reason
-        ]
-        return "".join(parts)
+        return "".join(f" {shlex.quote(word)}" for word in self.typed)
+
+    @property
+    def typed(self) -> list[str]:
+        parts = []
+        for name, reason in (
+            ("--skip-preflight", self.skipped),
+            ("--accept-unchecked", self.accepted),
+        ):
+            parts += [name, reason] if reason else []
+        return parts
 
 
 def preflight(
@@ -168,10 +170,18 @@ def gate(report: PreflightReport) -> None:
     lines = [_line(one) for one in against[:NAMED]]
     if len(against) > NAMED:
         lines.append(f"and {len(against) - NAMED:,} more; `-o json` of the preflight names all")
+    if all(one.retryable for one in against):
+        raise CloudError(
+            f"{counted(len(against), 'check')} of {report.sale} could not be made, because the cloud did not answer; nothing "
+            "was made\n" + "\n".join(lines),
+            kind="busy",
+            hint="Try again: the same command asks anew.",
+        )
+    told = next((one.todo for one in against if one.todo and not one.retryable), None)
     raise GateFailed(
         f"NO-GO for {report.sale}: {counted(len(against), 'check')} failed; nothing was made\n"
         + "\n".join(lines),
-        hint=next((one.todo for one in against if one.todo), None),
+        hint=told,
     )
 
 

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saleops.cli.figures import counted, when
+from saleops.cli.provision_notes import notes_about, why_nothing
 from saleops.cli.provision_preflight import Preflighting, check_before
-from saleops.cli.provision_session import CloudFlags, cloud_session
+from saleops.cli.provision_session import PROFILE, CloudFlags, cloud_session
 from saleops.cli.provision_terraform import Maker, TerraformScope, network_by_terraform
 from saleops.domain.cloud.resources import GROUPS
 from saleops.errors import CloudError, GateFailed, Refused, UpstreamError
@@ -46,7 +48,9 @@ def provision_groups(
         if not own:
             raise Refused(
                 f"{session.sale.name} has no {command} to provision; nothing was changed",
-                hint="; ".join(session.blueprint.notes) or "The profile says what is built.",
+                hint=why_nothing(
+                    command, session.blueprint.notes, flags.profile or sale_file.parent / PROFILE
+                ),
             )
         courier.settle()
         seen = survey(resources, courier.read, observe=screen.observe)
@@ -75,9 +79,14 @@ def provision_groups(
             timeout_s=timeout_s,
         ):
             return
+        notes = notes_about(groups, session.blueprint.notes)
+        plan = replace(plan, notes=notes)
         if dry_run:
             screen.show(plan)
             return
+        if plan.writes_count:
+            for one in notes:  # before the question: they are what is bought, and what is not
+                screen.note(f"note: {one}")
         check()
         if plan.writes_count and not flags.practice:
             makes = len(plan.of("create"))
@@ -96,11 +105,33 @@ def provision_groups(
             observe=screen.observe,
             journal=str(session.journal_file),
         )
-        screen.show(report)
-        _judge(report, flags.again(command, sale_file))
+        steps = tuple(
+            replace(one, hint=flags.filled(one.hint, sale_file)) if one.hint else one
+            for one in report.steps
+        )
+        screen.show(replace(report, steps=steps, notes=notes))
+        _judge(
+            report,
+            flags.again(
+                command,
+                sale_file,
+                [
+                    *(() if maker == "auto" or command != "network" else ("--with", maker)),
+                    *checking.typed,
+                    *typed_flags(timeout_s, yes=yes),
+                ],
+            ),
+            flags.again("status", sale_file),
+        )
 
 
-def _judge(report: ProvisionReport, again: str) -> None:
+def typed_flags(timeout_s: float | None, *, yes: bool) -> list[str]:
+    """What was typed of these, to be typed again."""
+    timeout = [] if timeout_s is None else ["--timeout", f"{timeout_s:g}"]
+    return [*timeout, *(["--yes"] if yes else [])]
+
+
+def _judge(report: ProvisionReport, again: str, status: str = "") -> None:
     failed, blocked = report.of("failed"), report.of("blocked")
     if failed:
         also = f"; not begun because of that: {len(blocked):,}" if blocked else ""
@@ -114,19 +145,18 @@ def _judge(report: ProvisionReport, again: str) -> None:
         )
     helpless = report.of("left alone", "replace needed")
     if helpless:
+        also = f"; not begun because of that: {len(blocked):,}" if blocked else ""
         raise GateFailed(
-            f"{counted(len(helpless), 'resource')} of {report.sale} are not as wanted, and no call brings them there\n"
-            + _lines(helpless),
+            f"{counted(len(helpless), 'resource')} of {report.sale} {'is' if len(helpless) == 1 else 'are'} not as wanted, "
+            f"and no call changes that{also}\n" + _lines(helpless),
             hint=helpless[0].hint
-            or "`saleops provision status` names each field; --accept --reason there lets them stay.",
+            or f"`{status}` names each field; --accept --reason TEXT added there lets them stay.",
         )
 
 
 def _advice(failed: Sequence[StepReport], again: str) -> str:
-    """What the first failure says is to be done, and how to go on."""
+    """What the first failure says is to be done, and how to go on: by the command that was given, not its part."""
     advice = next((one.hint for one in failed if one.hint), "")
-    if "`saleops provision " in advice:  # it names a command of its own
-        return advice.replace(" SALE", f" {again.split()[3]}")
     return f"{advice} Run `{again}` again: it goes on from here.".strip()
 
 
@@ -160,7 +190,7 @@ def destroy_sale(
     timeout_s: float | None,
 ) -> None:
     """Take away ``groups`` of the sale, all of them by default. Raises Refused, UpstreamError."""
-    from saleops.operations.provision.destroy_plan import plan_destroy
+    from saleops.operations.provision.destroy_plan import plan_destroy, refuse_half
     from saleops.operations.provision.destroying import apply_destroy, what_is_left
     from saleops.operations.provision.leftovers import find_leftovers
     from saleops.operations.provision.survey import survey
@@ -174,6 +204,7 @@ def destroy_sale(
             _refuse_open_window(sale.name, sale.window.opens_ms, sale.window.closes_ms, during_sale)
         courier.settle()
         seen = survey(everything, courier.read, observe=screen.observe)
+        refuse_half(everything, own, seen, groups)
         strays = []
         if not groups:
             strays = find_leftovers(
@@ -205,7 +236,12 @@ def destroy_sale(
         )
         left = what_is_left(everything, own, courier, sale=sale.name, observe=screen.observe)
         screen.show(report)
-        _judge_destroyed(report, left, flags.again("destroy", sale_file))
+        typed = [
+            *(word for group in groups for word in ("--group", group)),
+            *(("--during-sale",) if during_sale else ()),
+            *typed_flags(timeout_s, yes=yes),
+        ]
+        _judge_destroyed(report, left, flags.again("destroy", sale_file, typed))
 
 
 def _refuse_open_window(sale: str, opens_ms: int, closes_ms: int, during_sale: bool) -> None:
@@ -234,12 +270,12 @@ def _judge_destroyed(report: ProvisionReport, left: Sequence[str], again: str) -
             kind="busy" if all(one.retryable for one in failed) else "failed",
             code=failed[0].code,
             request_id=failed[0].request_id,
-            hint=f"Run `{again} --yes` again: it goes on from here.",
+            hint=f"Run `{again}` again: it goes on from here.",
         )
     if left:
         raise UpstreamError(
             f"the cloud still shows {', '.join(left[:NAMED])}",
-            hint=f"Run `{again} --yes` again.",
+            hint=f"Run `{again}` again.",
         )
 
 

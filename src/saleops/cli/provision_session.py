@@ -1,7 +1,9 @@
 """What every ``saleops provision`` command opens: the sale, its profile, the cloud, the journal, the blueprint."""
 
 import os
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +13,9 @@ from urllib.parse import urlsplit
 import typer
 
 from saleops.cli.person import whoami
+from saleops.cli.telling_cloud import TellingCloud
 from saleops.domain.cloud.masking import HIDDEN
-from saleops.errors import ConfigError
+from saleops.errors import ConfigError, SaleopsError
 from saleops.events import Warned
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from saleops.ports.cloud import Cloud
 
 PROFILE = "profile.yaml"
+LOCAL = "local"
+_COMMAND = re.compile(r"`saleops provision ([a-z]+) SALE((?: [^`]+)?)`")
 
 ProfileFile = Annotated[
     Path | None,
@@ -86,21 +91,33 @@ class CloudFlags:
         if self.endpoint is None:
             return False
         host = urlsplit(self.endpoint if "://" in self.endpoint else f"//{self.endpoint}").hostname
-        return self.endpoint == "local" or host in ("127.0.0.1", "localhost", "::1")
+        return self.endpoint == LOCAL or host in ("127.0.0.1", "localhost", "::1")
 
-    def again(self, command: str, sale_file: Path) -> str:
-        """The command line that does ``command`` in the same place."""
-        parts = [f"saleops provision {command} {sale_file}"]
+    def __post_init__(self) -> None:
+        if self.endpoint is not None and self.endpoint.strip().lower() == LOCAL:
+            object.__setattr__(self, "endpoint", LOCAL)
+
+    def again(self, command: str, sale_file: Path, typed: Sequence[str] = ()) -> str:
+        """The command line that does ``command`` in the same place, ready to be pasted; ``typed`` are its other words."""
+        parts = ["saleops", "provision", command, str(sale_file), *typed]
         for flag, value in (
             ("--profile", self.profile),
             ("--endpoint-cloud", self.endpoint),
             ("--region", self.region),
         ):
             if value is not None:
-                parts.append(f"{flag} {value}")
+                parts += [flag, str(value)]
         if self.state_dir != Path(".saleops"):
-            parts.append(f"--state-dir {self.state_dir}")
-        return " ".join(parts)
+            parts += ["--state-dir", str(self.state_dir)]
+        return shlex.join(parts)
+
+    def filled(self, advice: str, sale_file: Path) -> str:
+        """``advice`` with the commands that it names for SALE made those of this sale in this place."""
+
+        def here(found: re.Match[str]) -> str:
+            return f"`{self.again(found[1], sale_file, found[2].split())}`"
+
+        return _COMMAND.sub(here, advice)
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,10 @@ def files_of(sale_file: Path, flags: CloudFlags) -> tuple["Sale", "Profile"]:
     """The sale and its profile. Raises ConfigError."""
     from saleops.config.profile import default_profile, load_profile
     from saleops.config.sale import load_sale
+    from saleops.wiring import check_region
 
+    if flags.region is not None:
+        check_region(flags.region)
     sale = load_sale(sale_file)
     beside = sale_file.parent / PROFILE
     if flags.profile is not None:
@@ -188,8 +208,12 @@ def cloud_session(
         for note in plan.notes:
             context.screen.detail(note)
         journal.begin(command=f"provision {command}", who=whoami(), cloud=cloud.name)
-        courier = Courier(cloud, journal, random=SystemRandom())
-        yield Session(sale, profile, plan, cloud, courier, path)
+        courier = Courier(TellingCloud(cloud, context.screen), journal, random=SystemRandom())
+        try:
+            yield Session(sale, profile, plan, cloud, courier, path)
+        except SaleopsError as error:
+            error.hint = error.hint and flags.filled(error.hint, sale_file)
+            raise
 
 
 def _tell(context: "Context"):  # type: ignore[no-untyped-def]

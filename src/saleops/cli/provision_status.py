@@ -23,9 +23,11 @@ from saleops.cli.provision_session import (
 )
 from saleops.domain.cloud.calls import Call
 from saleops.errors import CloudError, ConfigError, GateFailed
+from saleops.operations.provision.drift import words
 from saleops.operations.provision.status import ProvisionStatus
 
 REASON_MAX = 400
+NAMED = 3
 ENTRIES_MAX = 100_000
 
 
@@ -67,7 +69,7 @@ def status(
     with cloud_session(context, sale, flags, command="status", writes=accept) as session:
         shown = _look(context, session, accept=reason.strip())
     context.screen.show(shown)
-    _gate(shown, flags.again("all", sale))
+    _gate(shown, flags.again("all", sale), flags.again("status", sale))
 
 
 def _look(context: Context, session: Session, *, accept: str) -> ProvisionStatus:
@@ -100,6 +102,16 @@ def _look(context: Context, session: Session, *, accept: str) -> ProvisionStatus
         reason=accept,
         at=datetime.now(UTC),
     )
+    if not count:
+        context.screen.note(
+            "nothing has drifted that was not accepted before: nothing was accepted"
+        )
+        return shown
+    for row in shown.resources:
+        for one in row.drift:
+            if not one.accepted:
+                said = f"{one.field} may stay {words(one.seen)} ({words(one.wanted)} is wanted)"
+                context.screen.note(f"accepted: {row.kind} {row.name}: {said}")
     context.screen.note(f"{counted(count, 'field')} accepted, written to {session.journal_file}.")
     return judged()
 
@@ -115,7 +127,7 @@ def _identity(session: Session) -> str:
     return str(answer.get("Arn", ""))
 
 
-def _gate(shown: ProvisionStatus, again: str) -> None:
+def _gate(shown: ProvisionStatus, again: str, status: str) -> None:
     if shown.in_order:
         return
     parts = []
@@ -129,12 +141,35 @@ def _gate(shown: ProvisionStatus, again: str) -> None:
         f"{row.kind} {row.name}: {one.field}" for row in shown.of("drifted") for one in row.drift
     ]
     named = f" ({', '.join(drifted[:6])})" if drifted else ""
-    hint = f"`{again}` brings it back"
-    if drifted:
-        hint += "; `status --accept --reason TEXT` lets changed fields stay"
     raise GateFailed(
-        f"the cloud of {shown.sale} is not as wanted: {', '.join(parts)}{named}", hint=f"{hint}."
+        f"the cloud of {shown.sale} is not as wanted: {', '.join(parts)}{named}",
+        hint=" ".join(_ways_back(shown, again, status)),
     )
+
+
+def _ways_back(shown: ProvisionStatus, again: str, status: str) -> list[str]:
+    """What brings it in order: each kind of trouble by what really helps."""
+    ways = []
+    mends = [
+        row for row in shown.of("drifted") if not all(one.field in row.stays for one in row.drift)
+    ]
+    if mends or shown.of("missing", "under way"):
+        ways.append(f"`{again}` brings back what calls can bring back.")
+    if fixed := [row for row in shown.of("drifted") if row.stays]:
+        named = "; ".join(f"{row.kind} {row.name}: {', '.join(row.stays)}" for row in fixed[:NAMED])
+        ways.append(
+            f"No call changes these, only a new one would have them ({named}): undo the change in the files, or destroy and "
+            "make them anew."
+        )
+    if shown.of("drifted"):
+        ways.append(f"`{status} --accept --reason TEXT` lets changed fields stay.")
+    for row in shown.of("failed", "foreign")[:NAMED]:
+        more = "rename it, or tag it as this sale's" if row.standing == "foreign" else row.problem
+        ways.append(f"A person must look at {row.kind} {row.name} {row.id}: {more}.")
+    if shown.leftovers:
+        ids = ", ".join(one.id for one in shown.leftovers[:NAMED])
+        ways.append(f"Nothing removes what is left over but a whole destroy, or you: {ids}.")
+    return ways
 
 
 def log(
@@ -145,16 +180,27 @@ def log(
     region: Region = None,
     state_dir: CloudStateDir = STATE_DIR,
     limit: Annotated[
-        int, typer.Option(min=1, max=ENTRIES_MAX, help="Show at most so many writes, the last.")
+        int,
+        typer.Option(
+            "--tail",
+            "--limit",
+            metavar="N",
+            min=1,
+            max=ENTRIES_MAX,
+            help="Show at most so many writes, the last.",
+        ),
     ] = 100,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only writes that were refused or are unresolved.")
+    ] = False,
 ) -> None:
     """Show the journal of SALE: every writing call with its outcome, attempts and request id, and the totals.
 
     Only reads files; the cloud is not asked. With -o ndjson each write is a line of its own.
 
     Examples:
-      saleops provision log sale.yaml
-      saleops provision log sale.yaml --endpoint-cloud local -o json
+      saleops provision log sale.yaml --tail 20
+      saleops provision log sale.yaml --failed --endpoint-cloud local -o json
     """
     from saleops.operations.provision.log import provision_log
     from saleops.wiring import cloud_journal_lines
@@ -164,7 +210,11 @@ def log(
     loaded, built = files_of(sale, flags)
     path = journal_file_of(loaded, built, flags)
     shown = provision_log(
-        cloud_journal_lines(path), sale=loaded.name, journal=str(path), limit=limit
+        cloud_journal_lines(path),
+        sale=loaded.name,
+        journal=str(path),
+        limit=limit,
+        failed_only=failed,
     )
     for entry in shown.entries:
         context.screen.emit({"type": "call", **plain_of(entry)})

@@ -11,7 +11,7 @@ from saleops.operations.provision.drift import Drift, words
 from saleops.operations.provision.log import ProvisionLog
 from saleops.operations.provision.planning import ProvisionPlan
 from saleops.operations.provision.report import ProvisionReport
-from saleops.operations.provision.status import ProvisionStatus
+from saleops.operations.provision.status import ProvisionStatus, ResourceStatus
 
 WHAT_MAX = 110
 
@@ -25,17 +25,17 @@ def _(plan: ProvisionPlan) -> list[Sheet | str]:
     for step in plan.steps:
         for call in step.calls:
             api = f"{call['product']} {call['api']}"
-            what = _what(call) if step.verdict == "create" else _drifts(step.drift)
+            what = _what(call) if step.verdict == "create" else drift_words(step.drift)
             rows.append((len(rows) + 1, step.verdict, f"{step.kind} {step.name}", api, what))
         if not step.calls and step.verdict != "none":
             rows.append(("", step.verdict, f"{step.kind} {step.name}", "", step.why))
     kept = len(plan.of("none"))
     columns = ("step", "do", "resource", "API", "what")
-    shown: list[Sheet | str] = [
+    return [
         Sheet(columns, rows, title=f"Provision {plan.sale} in {plan.cloud}"),
         f"{counted(plan.writes_count, 'call')}; {counted(kept, 'resource')} as wanted; nothing was changed",
+        *notes_of(plan.notes),
     ]
-    return shown
 
 
 @as_rich.register
@@ -61,22 +61,6 @@ def _(plan: DestroyPlan) -> list[Sheet | str]:
 @as_rich.register
 def _(report: ProvisionReport) -> list[Sheet | str]:
     """What each resource came to, and the calls."""
-    calls = report.calls
-    made = ", ".join(
-        f"{len(found):,} {result}"
-        for result in ("created", "changed", "ready", "no change", "deleted", "absent", "failed")
-        if (found := [one for one in report.steps if one.result == result])
-    )
-    stuck = [one for one in report.steps if one.result in _STUCK]
-    if stuck:
-        made += f", {len(stuck):,} other"
-    sums: list[tuple[str, object]] = [
-        ("sale", report.sale),
-        ("cloud", report.cloud),
-        ("resources", made or "none"),
-        ("calls", f"{calls.writes:,} writes, {calls.reads:,} reads, {calls.retries:,} repeated"),
-        ("journal", report.journal),
-    ]
     shown: list[Sheet | str] = []
     told = [one for one in report.steps if one.result != "no change"]
     if not told:
@@ -89,13 +73,39 @@ def _(report: ProvisionReport) -> list[Sheet | str]:
                 one.result,
                 one.state,
                 f"{one.took_s:,.0f} s",
-                one.why or _drifts(one.drift),
+                one.why or drift_words(one.drift),
             )
             for one in told
         ]
         columns = ("resource", "id", "result", "state", "cloud time", "why")
         shown.append(Sheet(columns, rows, whole=("id",)))
-    return [*shown, Sheet((), sums)]
+    return [*shown, Sheet((), sums_of(report))]
+
+
+def sums_of(report: ProvisionReport) -> list[tuple[str, object]]:
+    """The totals of a run."""
+    calls = report.calls
+    made = ", ".join(
+        f"{len(found):,} {result}"
+        for result in ("created", "changed", "ready", "no change", "deleted", "absent", "failed")
+        if (found := [one for one in report.steps if one.result == result])
+    )
+    stuck = [one for one in report.steps if one.result in _STUCK]
+    if stuck:
+        made += f", {len(stuck):,} other"
+    return [
+        ("sale", report.sale),
+        ("cloud", report.cloud),
+        ("resources", made or "none"),
+        ("calls", f"{calls.writes:,} writes, {calls.reads:,} reads, {calls.retries:,} repeated"),
+        ("took", f"{report.took_s:,.0f} s of the cloud's time"),
+        *(("note", one) for one in report.notes),
+        ("journal", report.journal),
+    ]
+
+
+def notes_of(notes: Sequence[str]) -> list[Sheet | str]:
+    return [Sheet((), [("note", one) for one in notes])] if notes else []
 
 
 _STUCK = ("left alone", "replace needed", "blocked", "under way")
@@ -104,25 +114,47 @@ _STUCK = ("left alone", "replace needed", "blocked", "under way")
 @as_rich.register
 def _(status: ProvisionStatus) -> list[Sheet | str]:
     rows = [
-        (one.group, f"{one.kind} {one.name}", one.id, one.state, one.standing, one.problem)
+        (
+            one.group,
+            f"{one.kind} {one.name}",
+            one.id,
+            one.state,
+            standing_of(one),
+            one.problem or why_of(one),
+        )
         for one in status.resources
     ]
     columns = ("group", "resource", "id", "state", "is", "why")
     shown: list[Sheet | str] = [
         Sheet(columns, rows, title=f"{status.sale} in {status.cloud}", whole=("id",))
     ]
+    return [*shown, *accepted_of(status), *leftovers_of(status)]
+
+
+def standing_of(row: ResourceStatus) -> str:
+    """Its standing; "replace needed" where no call brings any of its changed fields back."""
+    helpless = row.stays and all(one.field in row.stays or one.accepted for one in row.drift)
+    return "replace needed" if helpless else row.standing
+
+
+def why_of(row: ResourceStatus) -> str:
+    return f"only a new one would have {', '.join(row.stays)}" if row.stays else ""
+
+
+def accepted_of(status: ProvisionStatus) -> list[Sheet | str]:
+    """The fields that are not as wanted, accepted ones among them."""
     drifts = [
         (f"{one.kind} {one.name}", drift.field, words(drift.wanted), words(drift.seen), _by(drift))
         for one in status.resources
         for drift in one.drift
     ]
-    if drifts:
-        heads = ("resource", "field", "wanted", "is", "accepted")
-        shown.append(Sheet(heads, drifts, title="Changed"))
-    if status.leftovers:
-        left = [(one.kind, one.id, one.name) for one in status.leftovers]
-        shown.append(Sheet(("left over", "id", "name"), left, whole=("id",)))
-    return shown
+    heads = ("resource", "field", "wanted", "is", "accepted")
+    return [Sheet(heads, drifts, title="Changed")] if drifts else []
+
+
+def leftovers_of(status: ProvisionStatus) -> list[Sheet | str]:
+    left = [(one.kind, one.id, one.name) for one in status.leftovers]
+    return [Sheet(("left over", "id", "name"), left, whole=("id",))] if left else []
 
 
 @as_rich.register
@@ -157,9 +189,10 @@ def _(log: ProvisionLog) -> list[Sheet | str]:
         ("runs", totals.runs),
         ("calls", f"{totals.calls:,}: {totals.writes:,} writes, {totals.reads:,} reads"),
         ("repeated", f"{totals.retries:,}" + (f" ({why})" if why else "")),
-        ("throttled", totals.throttled),
-        ("failed", totals.failed),
-        ("unresolved", totals.unresolved),
+        ("attempts refused for their rate", totals.throttled),
+        ("writes refused, then done", totals.made_good),
+        ("writes that failed", totals.failed),
+        ("writes nobody knows of", totals.unresolved),
         ("journal", log.journal),
     ]
     return [*shown, Sheet((), sums)]
@@ -179,7 +212,7 @@ def _what(call: Mapping[str, Any]) -> str:
     return text if len(text) <= WHAT_MAX else f"{text[: WHAT_MAX - 1]}…"
 
 
-def _drifts(drifts: Sequence[Drift]) -> str:
+def drift_words(drifts: Sequence[Drift]) -> str:
     return "; ".join(
         f"{one.field}: {words(one.wanted)} wanted, is {words(one.seen)}"
         + (" (accepted)" if one.accepted else "")

@@ -8,14 +8,16 @@ everything that goes to people.
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from saleops import __version__
 from saleops.cli.documents import document_of
-from saleops.cli.sheets import Sheet, as_rich, draw, lines_of
+from saleops.cli.sheets import Sheet, as_brief, as_rich, draw, lines_of
 from saleops.cli.terminal import (
     OutputClosed,
     is_interactive,
@@ -111,10 +113,11 @@ class Screen:
         return self.out is None and wants_ascii(self.stdout, {})
 
     def _show_to_people(self, result: object) -> None:
-        shown = as_rich(result)
         if self.out is not None or not is_interactive(self.stdout, self._environ):
-            self._write_result("".join(f"{line}\n" for line in lines_of(shown)))
+            lines = lines_of(as_rich(result))
+            self._write_result("".join(f"{line}\n" for line in lines))
             return
+        shown = as_rich(result) if self.verbose else as_brief(result)
         ascii_only = wants_ascii(self.stdout, self._environ)
         console = self._console(self.stdout)
         with console.capture() as captured:  # ours is the write that knows a closed pipe
@@ -212,7 +215,11 @@ class Screen:
                 f"{question} Nobody is here to confirm; nothing was changed",
                 hint=f"Run the same command with {flag} to go ahead.",
             )
-        self._say(f"{question} [y/N] ")
+        width = shutil.get_terminal_size().columns
+        asked = textwrap.wrap(
+            f"{question} [y/N]", max(width - 1, 20), break_long_words=False, break_on_hyphens=False
+        )
+        self._say("\n".join(asked) + " ")
         answer = self.stdin.readline()
         if not answer:
             self._say("\n")

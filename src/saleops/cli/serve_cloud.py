@@ -177,8 +177,12 @@ def cloud(
             screen.write(
                 "\n"
                 + "\n".join(lines)
-                + f"\naliyun --endpoint {address.host} --insecure sts GetCallerIdentity"
-                + f"\ncurl -s {address.url}/_local/calls -H 'Authorization: Bearer {address.access_key_secret}'\n\n"
+                + "\n\n# saleops itself, with the same --state-dir: --endpoint-cloud local, or"
+                + "\nexport SALEOPS_ENDPOINT_CLOUD=local"
+                + "\n\n# the aliyun CLI, and what was called\n"
+                + f"aliyun --endpoint {address.host} --insecure sts GetCallerIdentity"
+                + f"\ncurl -s {address.url}/_local/calls \\"
+                + '\n  -H "Authorization: Bearer $ALIBABA_CLOUD_ACCESS_KEY_SECRET"\n\n'
             )
         screen.note("Ctrl-C stops it.")
         if reset:

@@ -46,6 +46,12 @@ def as_rich(result: object) -> Any:
     return _sheets_of(document)
 
 
+@singledispatch
+def as_brief(result: object) -> Any:
+    """How ``result`` looks on a terminal without ``-v``, for results that are long. The default: no different."""
+    return as_rich(result)
+
+
 def lines_of(shown: Any) -> Iterator[str]:
     """``shown``, what as_rich returned, as lines for a pipe: cells between tabs, no boxes, nothing wrapped."""
     parts = list(shown) if isinstance(shown, list | tuple) else [shown]

@@ -143,6 +143,34 @@ Secrets
   the machine can read the arguments of a process. saleops masks passwords of
   URLs in everything it prints.
 """,
+    "profile": """\
+The profile: how a sale's cloud is built
+
+  The sale file says what the sale needs (traffic, zones, pods); the profile how
+  `saleops provision` builds it. profile.yaml beside the sale file is found by
+  itself, --profile names another one. Without one everything has a default, but
+  for what only you know: without a domain and an origin there is no edge.
+
+    saleops init --profile                      writes one to start from
+    saleops schema --profile                    every field, for your editor
+
+One to paste
+
+  apiVersion: saleops/profile/v1
+  cluster:
+    key_pair: my-key-pair             # to log in to nodes with
+  nodes:
+    instance_types: [ecs.c7.xlarge, ecs.g7.xlarge]
+    price_limits: {ecs.c7.xlarge: 0.12, ecs.g7.xlarge: 0.15}  # of spot, an hour
+  edge:
+    domain: shop.example.com          # what buyers type
+    origin: alb-shop.example.com      # the load balancer's DNS name
+
+Secrets
+
+  None in the file. SALEOPS_DATABASE_PASSWORD and SALEOPS_NODE_PASSWORD, or made
+  up once and kept in the state folder, for you alone.
+""",
     "words": """\
 Words of saleops
 

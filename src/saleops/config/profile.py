@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from saleops.config.domain_name import Domain
 from saleops.config.engines import Engines
 from saleops.config.field_errors import explain
 from saleops.config.fields import FileModel, Rate, Seconds, Share, Zone
@@ -36,9 +37,6 @@ LabelValue = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")
 ]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.~-]{0,200}$")]
-Domain = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.){1,8}[a-z]{2,20}$")
-]
 ChargeType = Literal["PayByTraffic", "PayByBandwidth"]
 
 
@@ -296,7 +294,12 @@ class Edge(FileModel):
         default=2_592_000.0, description="Seconds; name files by their contents."
     )
     page_paths: tuple[UrlPath, ...] = Field(
-        default=("/products",), description="Paths that live as long as the sale's cache says."
+        default=("/products",), description="Paths of pages, which live for page_ttl_s."
+    )
+    page_ttl_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds. Empty: as the sale's cache says, an hour at the least.",
     )
     never_cache_paths: tuple[UrlPath, ...] = Field(
         default=("/cart", "/checkout", "/orders", "/payments", "/account"),
@@ -350,7 +353,8 @@ def load_profile(path: Path | str) -> Profile:
     if not path.exists():
         raise ConfigError(
             f"{path}: there is no such file",
-            hint="A profile begins with `apiVersion: saleops/profile/v1`; `saleops schema --profile` describes it.",
+            hint="A profile begins with `apiVersion: saleops/profile/v1`; `saleops help profile` shows one, "
+            "`saleops schema --profile` describes it.",
         )
     document = read_yaml(path)
     if not isinstance(document.value, dict):

@@ -32,7 +32,7 @@ DISK_MIN, DISK_GOOD = 100 * 2**20, 2**30
 MEMORY_MIN, MEMORY_GOOD = 512 * 2**20, 2**30
 CORES_GOOD = 2
 
-OK, WARNING, PROBLEM = "ok", "warning", "problem"
+OK, WARNING, PROBLEM, SKIPPED = "ok", "warning", "problem", "skipped"
 
 VARIABLES = (
     "SALEOPS_REDIS_URL",
@@ -72,7 +72,7 @@ class Check:
     """One finding. ``cause`` and ``fix`` (a command, where there is one) are empty when ``status`` is "ok"."""
 
     name: str
-    status: str  # "ok" | "warning" | "problem"
+    status: str  # "ok" | "warning" | "problem" | "skipped": nobody looked
     found: str
     cause: str = ""
     fix: str = ""

@@ -1,6 +1,6 @@
 """What a prewarm of the edge came to, with every URL that is not there named."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,14 +14,15 @@ from saleops.operations.edge_tasks import Edge
 class EdgeUrlReport:
     url: str
     step: TaskKind
-    result: str  # "failed", "slow", "not sent"
+    result: str  # "failed", "slow", "not sent", "lapsed"
     task: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeReport:
-    """What is at the edge now. ``problems`` is empty when all of it is."""
+    """What is at the edge now. ``problems`` is empty when all of it is. ``complete`` and ``warm_before`` count what the edge
+    still keeps at the end, ``lapsed`` what it had and dropped by then; ``seconds`` are the cloud's."""
 
     schema: ClassVar[str] = "saleops/prewarm-edge/v1"
 
@@ -38,6 +39,7 @@ class EdgeReport:
     failed: int
     slow: int
     not_sent: int
+    lapsed: int
     preload_calls: int
     refresh_calls: int
     reads: int
@@ -55,7 +57,10 @@ class EdgeNotWarm(GateFailed):
         super().__init__(
             f"the edge of {report.sale} is not warm: {'; '.join(report.problems)}",
             hint="Run `saleops prewarm edge` again: it asks after slow URLs and submits failed ones once more. "
-            "A URL that keeps failing fails at the origin: open it there.",
+            "A URL that keeps failing fails at the origin: open it there."
+            if not report.lapsed
+            else "The edge drops pages sooner than a preload takes: raise `edge.page_ttl_s` in the profile (7200 is two "
+            "hours), run `saleops provision edge SALE`, then `saleops prewarm edge` again.",
         )
         self.report = report
 
@@ -85,6 +90,23 @@ def left_over(
     return complete
 
 
+def lapsed_of(
+    work: EdgeWork, edge: Edge, now_ms: int, lives_s: Callable[[str], float]
+) -> list[EdgeUrlReport]:
+    """What is done, of this run or of one before, and no longer at the edge: it lived too short."""
+    found: list[EdgeUrlReport] = []
+    for each in work.wanted:
+        last = edge.journal.history.newest("preload", each.url)
+        result = last.result if last is not None else None
+        if result is None or result.status != COMPLETE:
+            continue
+        lived_s, life_s = (now_ms - result.at_ms) / 1000, lives_s(each.url)
+        if lived_s >= life_s:
+            note = f"there {lived_s:,.0f} s ago, and the edge keeps it for {life_s:,.0f} s"
+            found.append(EdgeUrlReport(each.url, "preload", "lapsed", result.task, note))
+    return found
+
+
 def reported(
     work: EdgeWork,
     edge: Edge,
@@ -97,8 +119,9 @@ def reported(
     plan, calls = work.plan, edge.calls
     counts = {
         name: sum(1 for each in left if each.result == name)
-        for name in ("failed", "slow", "not sent")
+        for name in ("failed", "slow", "not sent", "lapsed")
     }
+    lapsed_before = sum(1 for each in left if each.result == "lapsed" and each.url in work.warm)
     problems = [
         f"{count:,} {_PROBLEMS[name]}: {_named(left, name)}"
         for name, count in counts.items()
@@ -110,14 +133,15 @@ def reported(
         plan.domain,
         plan.area,
         plan.urls,
-        plan.warm,
+        plan.warm - lapsed_before,
         plan.waiting,
         plan.refresh - sum(1 for each in left if each.step == "refresh"),
         submitted,
-        complete,
+        complete - (counts["lapsed"] - lapsed_before),
         counts["failed"],
         counts["slow"],
         counts["not sent"],
+        counts["lapsed"],
         calls.preload,
         calls.refresh,
         calls.reads,
@@ -129,7 +153,12 @@ def reported(
     )
 
 
-_PROBLEMS = {"failed": "URLs failed", "slow": "URLs are slow", "not sent": "URLs were not sent"}
+_PROBLEMS = {
+    "failed": "URLs failed",
+    "slow": "URLs are slow",
+    "not sent": "URLs were not sent",
+    "lapsed": "URLs have lapsed: the edge dropped them before the run was done",
+}
 NAMED = 3
 
 

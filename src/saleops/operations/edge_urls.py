@@ -3,6 +3,8 @@
 Each URL carries a mark of what its page shows; when the mark changes, what the edge holds is old.
 """
 
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,6 +19,7 @@ URL_MAX = 1_024
 URLS_MAX = 100_000
 """The preload queue of an account."""
 ERRORS_SHOWN = 20
+FILE_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,7 @@ def file_urls(path: Path, domain: str, *, never: Sequence[str]) -> list[EdgeUrl]
 
     Raises ConfigError naming every line that is no URL of the domain, or one under ``never``: paths the edge may not keep.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigError(f"cannot read {path}: {why}; nothing was sent") from error
+    lines = _text_of(path).splitlines()
     found: dict[str, EdgeUrl] = {}
     errors: list[str] = []
     for number, line in enumerate(lines, start=1):
@@ -86,6 +85,29 @@ def file_urls(path: Path, domain: str, *, never: Sequence[str]) -> list[EdgeUrl]
             hint=f"Write one URL of https://{domain} a line, or its path alone: /static/app.js",
         )
     return list(found.values())
+
+
+def _text_of(path: Path) -> str:
+    """Raises ConfigError where ``path`` is no file of text, or too large to be one of URLs: a device has no end."""
+    try:
+        # Without O_NONBLOCK a pipe that nobody writes to would hold the open itself.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ConfigError(
+                    f"cannot read {path}: it is no regular file; nothing was sent",
+                    hint="Give --urls a text file with one URL a line.",
+                )
+            content = file.read(FILE_MAX + 1)
+            if len(content) > FILE_MAX:
+                raise ConfigError(
+                    f"cannot read {path}: it is larger than {FILE_MAX // 1024 // 1024} MiB; nothing was sent",
+                    hint=f"A run takes at most {URLS_MAX:,} URLs; give --urls a shorter file.",
+                )
+            return content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {why}; nothing was sent") from error
 
 
 def _problem(text: str, domain: str, never: Sequence[str]) -> str:

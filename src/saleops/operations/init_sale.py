@@ -18,6 +18,7 @@ from saleops.errors import ConfigError, Refused
 from saleops.resources import read_template
 
 FILES = ("sale.yaml", "items.csv", "sale.schema.json")
+PROFILE = "profile.yaml"
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?"
 """As in config/sale.py, which costs a tenth of a second to import; a test holds the two together."""
 
@@ -48,8 +49,10 @@ class InitReport:
     next: tuple[str, ...]
 
 
-def plan_init(folder: Path, *, name: str, today: datetime, force: bool = False) -> InitPlan:
-    """Look at ``folder``; the sale opens at midnight a week after ``today``, in its time zone.
+def plan_init(
+    folder: Path, *, name: str, today: datetime, force: bool = False, profile: bool = False
+) -> InitPlan:
+    """Look at ``folder``; the sale opens at midnight a week after ``today``, in its time zone. ``profile``: with one beside it.
 
     Raises ConfigError for a name that is no DNS label or a folder that is none, and Refused when a file is there and
     ``force`` is not given.
@@ -66,13 +69,14 @@ def plan_init(folder: Path, *, name: str, today: datetime, force: bool = False) 
             raise ConfigError(
                 f"{folder} is not a folder; nothing was written", hint="Name another folder."
             )
-        there = tuple(file for file in FILES if os.path.lexists(folder / file))
+        files = (*FILES, PROFILE) if profile else FILES
+        there = tuple(file for file in files if os.path.lexists(folder / file))
     except OSError as error:
         raise _unwritable(folder, error) from error
     if there and not force:
         raise _occupied(folder / there[0])
     opens = (today + timedelta(days=7)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return InitPlan(str(folder), name, opens.isoformat(), FILES, there)
+    return InitPlan(str(folder), name, opens.isoformat(), files, there)
 
 
 def apply_init(plan: InitPlan) -> InitReport:
@@ -98,7 +102,13 @@ def apply_init(plan: InitPlan) -> InitReport:
         raise _unwritable(folder, error) from error
     sale = folder / "sale.yaml"
     return InitReport(
-        plan.folder, plan.files, (f"saleops rehearse {sale}", f"saleops serve --sale {sale}")
+        plan.folder,
+        plan.files,
+        (
+            f"saleops rehearse {sale}",
+            f"saleops serve --sale {sale}",
+            f"saleops provision all {sale} --endpoint-cloud local",
+        ),
     )
 
 
@@ -106,7 +116,7 @@ def _texts(plan: InitPlan) -> dict[str, str]:
     from saleops.config.sale import sale_schema
 
     opens = datetime.fromisoformat(plan.opens)
-    return {
+    texts = {
         "sale.yaml": read_template("sale/sale.yaml")
         .replace("@NAME@", plan.name)
         .replace("@OPENS@", opens.isoformat())
@@ -114,6 +124,9 @@ def _texts(plan: InitPlan) -> dict[str, str]:
         "items.csv": read_template("sale/items.csv"),
         "sale.schema.json": json.dumps(sale_schema(), indent=2, ensure_ascii=False) + "\n",
     }
+    if PROFILE in plan.files:
+        texts[PROFILE] = read_template("sale/profile.yaml")
+    return texts
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ before it is preloaded, for a refresh empties what a preload filled. What an ear
 again while its tasks run or its pages live at the edge; a run that was killed goes on with the tasks it had.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from saleops.domain.cloud.edge_history import Batch
@@ -15,16 +16,19 @@ from saleops.operations.edge_report import (
     EdgeNotWarm,
     EdgeReport,
     EdgeUrlReport,
+    lapsed_of,
     left_over,
     reported,
 )
-from saleops.operations.edge_tasks import Edge, ask, submit
+from saleops.operations.edge_tasks import BATCH, Edge, ask, submit
 from saleops.operations.edge_urls import EdgeUrl
 
 TASK = "prewarm edge"
 DEADLINE_S = 2_700.0
 """A task takes 5 to 30 minutes (provider's page on PreloadDcdnObjectCaches, read 2026-11); past this one is called slow."""
 LOOK_EVERY_S = 60.0
+TAKES_S = 1_800.0
+"""The longest that a task usually takes (same page)."""
 
 
 def apply_edge(
@@ -34,7 +38,7 @@ def apply_edge(
     deadline_s: float = DEADLINE_S,
     look_every_s: float = LOOK_EVERY_S,
     opens_ms: int = 0,
-    lives_s: Callable[[str], float] = lambda url: 0.0,
+    lives_s: Callable[[str], float] = lambda url: math.inf,
     observe: Observer = silent,
 ) -> EdgeReport:
     """Send what ``work`` says and ask until it is done. Raises EdgeNotWarm where a URL failed or is slow, CloudError where the
@@ -42,6 +46,7 @@ def apply_edge(
     began_ms = edge.now_ms()
     plan = work.plan
     left: list[EdgeUrlReport] = []
+    _tell_if_short(work, edge.pause_s, lives_s, observe)
     blocked = _refresh(work, edge, deadline_s, look_every_s, left, observe)
     to_preload = [each for each in work.to_preload if each.url not in blocked]
     observe(Started(TASK, len(to_preload) + len(work.waiting), "URLs"))
@@ -51,6 +56,7 @@ def apply_edge(
     _wait(edge, batches, mine, deadline_s, look_every_s, TASK, observe)
     complete = left_over(edge, batches, mine, "preload", left)
     last_ms = edge.now_ms()
+    left += lapsed_of(work, edge, last_ms, lives_s)
     _tell_if_early(work, opens_ms, last_ms, lives_s, observe)
     report = reported(
         work, edge, left, complete, len(to_preload) - len(not_sent), began_ms, last_ms
@@ -138,6 +144,24 @@ def _wait(
         ask(edge, batches, lost_is_gone=False)
         observe(Advanced(task, len(mine) - waiting, f"{waiting:,} wait"))
     observe(Advanced(task, len(mine)))
+
+
+def _tell_if_short(
+    work: EdgeWork, pause_s: float, lives_s: Callable[[str], float], observe: Observer
+) -> None:
+    """Pages that the edge drops sooner than a preload takes are gone before the last one is there."""
+    if not work.to_preload:
+        return
+    takes_s = TAKES_S + pause_s * (-(-len(work.to_preload) // BATCH["preload"]) - 1)
+    short = [each for each in work.wanted if lives_s(each.url) < takes_s]
+    if short:
+        shortest_s = min(lives_s(each.url) for each in short)
+        observe(
+            Warned(
+                f"the edge keeps {len(short):,} of these URLs for {shortest_s:,.0f} s, and a preload takes up to "
+                f"{takes_s:,.0f} s: some lapse before the last is there; `edge.page_ttl_s` in the profile makes pages live longer"
+            )
+        )
 
 
 def _tell_if_early(

@@ -7,10 +7,11 @@ Names, addresses, sizes and tags are read off the resources of the blueprint, so
 from typing import Any, TypeVar
 
 from saleops.domain.cloud import database, database_access, network
+from saleops.domain.cloud.allowances import Callers
 from saleops.domain.cloud.cache import Cache, CacheAllowance
 from saleops.domain.cloud.queue import ATTEMPTS_MAX, ConsumerGroup, Queue, Topic
 from saleops.domain.cloud.resources import SALE_TAG
-from saleops.domain.cloud.security import SecurityGroup, SecurityRules
+from saleops.domain.cloud.security import SecurityGroup
 from saleops.operations.provision.blueprint import Blueprint
 
 PARTS = ("network", "database", "cache", "queue")
@@ -70,10 +71,15 @@ def _network(plan: Blueprint, sale: str) -> dict[str, Any]:
         "security_group": {
             "name": _one(plan, SecurityGroup).name,
             "description": f"Nodes and pods of the sale {sale}",
-            "from_cidr": _one(plan, SecurityRules).vpc_cidr,
+            "from_cidr": vpc.cidr,
             "rule_description": f"within the VPC of {sale}",
         },
     }
+
+
+def _allowed(plan: Blueprint, callers: Callers) -> list[str]:
+    blocks = {one.key: one.cidr for one in _all(plan, network.VSwitch)}
+    return sorted(callers.wanted(lambda key, output="id": blocks[key]))
 
 
 def _database(plan: Blueprint) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def _database(plan: Blueprint) -> dict[str, Any]:
         "zone": wishes.zone,
         "deletion_protection": bool(_all(plan, database.DeletionLock)),
         "allow_name": allowed.list_name,
-        "allow": list(allowed.cidrs),
+        "allow": _allowed(plan, allowed.callers),
         "endpoint_name": endpoint.name,
         "consistency": endpoint.consistency,
         "account": _one(plan, database_access.Account).account,
@@ -108,7 +114,7 @@ def _cache(plan: Blueprint) -> dict[str, Any]:
         "zone": wishes.zone,
         "secondary_zone": wishes.secondary_zone,
         "allow_name": allowed.list_name,
-        "allow": list(allowed.cidrs),
+        "allow": _allowed(plan, allowed.callers),
     }
 
 

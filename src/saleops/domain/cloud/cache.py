@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from saleops.domain.cloud.allowances import WORLD, addresses_in, list_name, repairs
+from saleops.domain.cloud.allowances import WORLD, Callers, addresses_in, list_name, repairs
 from saleops.domain.cloud.calls import Call
 from saleops.domain.cloud.network import VPC, node_vswitch
 from saleops.domain.cloud.ours import Scope, condition_of, pick, rows_in, text
@@ -28,8 +28,7 @@ class Cache(Resource):
     kind: ClassVar[str] = "Tair instance"
     patience: ClassVar[Patience] = Patience(first_s=300, every_s=10, timeout_s=3600)
     on_failure: ClassVar[str] = (
-        "DescribeAvailableResource says which classes a zone sells; change `cache` in the profile and run "
-        "`saleops provision cache SALE` again."
+        "DescribeAvailableResource says which classes a zone sells; change `cache` in the profile."
     )
 
     def __init__(self, scope: Scope, wishes: CacheWishes) -> None:
@@ -132,14 +131,14 @@ class CacheAllowance(Resource):
     kind: ClassVar[str] = "Tair whitelist"
     patience: ClassVar[Patience] = Patience(first_s=1, every_s=5, timeout_s=300)
 
-    def __init__(self, scope: Scope, cidrs: Sequence[str]) -> None:
+    def __init__(self, scope: Scope, callers: Callers) -> None:
         self.scope = scope
-        self.cidrs = sorted({one.removesuffix("/32") for one in cidrs})
+        self.callers = callers
         self.list_name = list_name(scope.sale)
         self.key, self.name, self.needs = (
             "cache/whitelist",
             scope.named("cache-whitelist"),
-            (CACHE,),
+            (CACHE, *callers.needs),
         )
 
     def look(self, known: Known) -> Look:
@@ -150,12 +149,13 @@ class CacheAllowance(Resource):
         }
         if self.list_name not in lists:
             return None
+        standing = yield from self.callers.standing(known)
         return Found(
             Condition.READY,
             "Available",
             {"id": known(CACHE)},
             {
-                "addresses": lists[self.list_name],
+                "addresses": [one for one in lists[self.list_name] if one not in standing],
                 "open_to_the_world": sorted(
                     name for name, addresses in lists.items() if WORLD in addresses
                 ),
@@ -163,7 +163,7 @@ class CacheAllowance(Resource):
         )
 
     def desired(self, known: Known) -> Mapping[str, Any]:
-        return {"addresses": self.cidrs, "open_to_the_world": []}
+        return {"addresses": sorted(self.callers.wanted(known)), "open_to_the_world": []}
 
     def _repairs(
         self, known: Known, wanted: Sequence[str], observed: Sequence[str], opened: Sequence[str]
@@ -178,14 +178,14 @@ class CacheAllowance(Resource):
         )
 
     def create(self, known: Known) -> Call:
-        return self._repairs(known, self.cidrs, (), ())[0]
+        return self._repairs(known, self.callers.wanted(known), (), ())[0]
 
     def change(self, known: Known, found: Found, fields: Sequence[str]) -> Sequence[Call]:
         observed = found.fields.get("addresses") or ()
         opened = found.fields.get("open_to_the_world") or ()
         return self._repairs(
             known,
-            self.cidrs if "addresses" in fields else observed,
+            self.callers.wanted(known) if "addresses" in fields else observed,
             observed,
             opened if "open_to_the_world" in fields else (),
         )

@@ -43,8 +43,8 @@ class Cluster(Resource):
     kind: ClassVar[str] = "ACK cluster"
     patience: ClassVar[Patience] = Patience(first_s=10, every_s=10, timeout_s=5400)
     on_failure: ClassVar[str] = (
-        "A cluster that failed is not rolled back by the service: `saleops provision destroy SALE --only cluster`, "
-        "then `saleops provision cluster SALE`."
+        "A cluster that failed is not rolled back by the service: `saleops provision destroy SALE --group cluster` takes "
+        "it away."
     )
 
     def __init__(self, scope: Scope, zones: Sequence[str], wishes: ClusterWishes) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from saleops.domain.cloud.calls import Call
 from saleops.domain.cloud.network import VPC, node_vswitch
-from saleops.domain.cloud.ours import Scope, condition_of, pick, rows_in, text
+from saleops.domain.cloud.ours import TWINS, Scope, condition_of, pick, rows_in, text, twice
 from saleops.domain.cloud.paging import NUMBERED, every_page
 from saleops.domain.cloud.resources import Condition, Found, Group, Known, Look, Patience, Resource
 
@@ -36,9 +36,7 @@ class DatabasePart(Resource):
     """What all parts of the database share."""
 
     group: ClassVar[Group] = "database"
-    on_failure: ClassVar[str] = (
-        "One change runs at a time: when the console shows Running, run `saleops provision database SALE` again."
-    )
+    on_failure: ClassVar[str] = "One change runs at a time: wait until the console shows Running."
 
     def __init__(self, scope: Scope, key: str, suffix: str, needs: Sequence[str]) -> None:
         self.scope = scope
@@ -231,9 +229,15 @@ class Endpoint(DatabasePart):
             "address": address,
             "port": text(private.get("Port")),
         }
+        # An endpoint has no state of its own: it is usable once it has an address.
+        condition = Condition.READY if address else Condition.PENDING
+        problem = ""
+        if len(rows) > 1:
+            twins = sorted(text(one.get("DBEndpointId")) for one in rows)
+            condition, problem = Condition.FAILED, twice(twins)
+            outputs[TWINS] = ",".join(twins[1:])
         return Found(
-            # An endpoint has no state of its own: it is usable once it has an address.
-            Condition.READY if address else Condition.PENDING,
+            condition,
             "Available" if address else "NetAddressCreating",
             outputs,
             {
@@ -241,6 +245,7 @@ class Endpoint(DatabasePart):
                 "new_nodes": text(row.get("AutoAddNewNodes")),
                 "consistency": _config(row.get("EndpointConfig")).get("ConsistLevel", ""),
             },
+            problem,
         )
 
     def desired(self, known: Known) -> Mapping[str, Any]:

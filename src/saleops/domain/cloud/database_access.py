@@ -7,7 +7,7 @@ cluster.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from saleops.domain.cloud.allowances import WORLD, addresses_in, list_name, repairs
+from saleops.domain.cloud.allowances import WORLD, Callers, addresses_in, list_name, repairs
 from saleops.domain.cloud.calls import Answer, Call
 from saleops.domain.cloud.database import DATABASE, DatabasePart
 from saleops.domain.cloud.ours import Row, Scope, condition_of, rows_in, text
@@ -20,9 +20,9 @@ class DatabaseAllowance(DatabasePart):
     kind: ClassVar[str] = "PolarDB whitelist"
     patience: ClassVar[Patience] = Patience(first_s=1, every_s=5, timeout_s=300)
 
-    def __init__(self, scope: Scope, cidrs: Sequence[str]) -> None:
-        super().__init__(scope, "database/whitelist", "db-whitelist", (DATABASE,))
-        self.cidrs = sorted(cidrs)
+    def __init__(self, scope: Scope, callers: Callers) -> None:
+        super().__init__(scope, "database/whitelist", "db-whitelist", (DATABASE, *callers.needs))
+        self.callers = callers
         self.list_name = list_name(scope.sale)
 
     def look(self, known: Known) -> Look:
@@ -35,12 +35,13 @@ class DatabaseAllowance(DatabasePart):
         }
         if self.list_name not in lists:
             return None
+        standing = yield from self.callers.standing(known)
         return Found(
             Condition.READY,
             "Available",
             {"id": known(DATABASE)},
             {
-                "addresses": lists[self.list_name],
+                "addresses": [one for one in lists[self.list_name] if one not in standing],
                 "open_to_the_world": sorted(
                     name for name, addresses in lists.items() if WORLD in addresses
                 ),
@@ -48,7 +49,7 @@ class DatabaseAllowance(DatabasePart):
         )
 
     def desired(self, known: Known) -> Mapping[str, Any]:
-        return {"addresses": self.cidrs, "open_to_the_world": []}
+        return {"addresses": sorted(self.callers.wanted(known)), "open_to_the_world": []}
 
     def _base(self, known: Known) -> Call:
         return Call("polardb", "ModifyDBClusterAccessWhitelist", {"DBClusterId": known(DATABASE)})
@@ -58,7 +59,7 @@ class DatabaseAllowance(DatabasePart):
             self._base(known),
             name_field="DBClusterIPArrayName",
             ours=self.list_name,
-            wanted=self.cidrs,
+            wanted=self.callers.wanted(known),
             observed=(),
             open_lists=(),
         )[0]
@@ -69,7 +70,7 @@ class DatabaseAllowance(DatabasePart):
             self._base(known),
             name_field="DBClusterIPArrayName",
             ours=self.list_name,
-            wanted=self.cidrs if "addresses" in fields else observed,
+            wanted=self.callers.wanted(known) if "addresses" in fields else observed,
             observed=observed,
             open_lists=(found.fields.get("open_to_the_world") or ())
             if "open_to_the_world" in fields

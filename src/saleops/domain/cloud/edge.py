@@ -78,8 +78,7 @@ class EdgeDomain(Resource):
     kind: ClassVar[str] = "DCDN domain"
     patience: ClassVar[Patience] = Patience(first_s=5, every_s=10, timeout_s=1800)
     on_failure: ClassVar[str] = (
-        "The domain's owner has to be proven once in the console (a DNS record), and a domestic scope wants a filing; then run "
-        "`saleops provision edge SALE` again."
+        "The domain's owner has to be proven once in the console (a DNS record), and a domestic scope wants a filing."
     )
 
     def __init__(self, scope: Scope, wishes: EdgeWishes) -> None:
@@ -167,9 +166,7 @@ class EdgeTraffic(Resource):
     kind: ClassVar[str] = "DCDN traffic"
     comes_with: ClassVar[str] = DOMAIN
     patience: ClassVar[Patience] = Patience(first_s=5, every_s=10, timeout_s=1800)
-    on_failure: ClassVar[str] = (
-        "Look at the domain in the console, then run `saleops provision edge SALE` again."
-    )
+    on_failure: ClassVar[str] = "Look at the domain in the console."
 
     def __init__(self, scope: Scope, domain: str) -> None:
         self.scope = scope
@@ -199,9 +196,7 @@ class EdgeRules(Resource):
     group: ClassVar[Group] = "edge"
     kind: ClassVar[str] = "DCDN rules"
     patience: ClassVar[Patience] = Patience(first_s=5, every_s=10, timeout_s=1800)
-    on_failure: ClassVar[str] = (
-        "Run `saleops provision edge SALE` again: rules are set anew as a whole."
-    )
+    on_failure: ClassVar[str] = "Rules are set anew as a whole."
 
     def __init__(self, scope: Scope, wishes: EdgeWishes) -> None:
         self.scope = scope

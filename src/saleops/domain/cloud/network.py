@@ -16,7 +16,7 @@ from saleops.domain.cloud.resources import Condition, Found, Group, Known, Look,
 VPC, NAT, EIP, EIP_LINK, SECURITY_GROUP = "vpc", "nat", "eip", "eip-link", "security-group"
 SECURITY_RULES = "security-rules"
 WORLD = ("0.0.0.0/0", "::/0")
-_AGAIN = "Run `saleops provision network SALE` again: it goes on where it stopped."
+_LOOK = "The console shows what it waits for; what was made stays."
 
 
 def node_vswitch(zone: str) -> str:
@@ -29,9 +29,14 @@ def pod_vswitch(zone: str) -> str:
     return f"vswitch/pod/{zone}"
 
 
+def vswitch_name(key: str) -> str:
+    """What follows the sale's name in the name of the vSwitch ``key``."""
+    return key.removeprefix("vswitch/").replace("/", "-", 1)
+
+
 class _Network(Resource):
     group: ClassVar[Group] = "network"
-    on_failure: ClassVar[str] = _AGAIN
+    on_failure: ClassVar[str] = _LOOK
 
     def __init__(self, scope: Scope, key: str, suffix: str, needs: Sequence[str] = ()) -> None:
         self.scope = scope
@@ -64,6 +69,7 @@ class Vpc(_Network):
             text(one.row.get("VpcId")),
             state=state,
             condition=condition_of(state, ready=("Available",), leaving=("Deleting",)),
+            outputs={"cidr": text(one.row.get("CidrBlock"))},
             fields={"cidr": text(one.row.get("CidrBlock"))},
         )
 
@@ -91,10 +97,8 @@ class VSwitch(_Network):
     patience: ClassVar[Patience] = Patience(first_s=2, every_s=3, timeout_s=300)
 
     def __init__(self, scope: Scope, zone: str, cidr: str, *, pods: bool) -> None:
-        kind = "pod" if pods else "node"
-        super().__init__(
-            scope, (pod_vswitch if pods else node_vswitch)(zone), f"{kind}-{zone}", (VPC,)
-        )
+        key = (pod_vswitch if pods else node_vswitch)(zone)
+        super().__init__(scope, key, vswitch_name(key), (VPC,))
         self.zone = zone
         self.cidr = cidr
 
@@ -114,6 +118,7 @@ class VSwitch(_Network):
             condition=condition_of(state, ready=("Available",), leaving=("Deleting",)),
             outputs={
                 "zone": self.zone,
+                "cidr": text(one.row.get("CidrBlock")),
                 "free_addresses": text(one.row.get("AvailableIpAddressCount")),
             },
             fields={"cidr": text(one.row.get("CidrBlock")), "zone": text(one.row.get("ZoneId"))},

@@ -100,7 +100,7 @@ class NodePool(Resource):
     patience: ClassVar[Patience] = Patience(first_s=5, every_s=10, timeout_s=5400)
     on_failure: ClassVar[str] = (
         "The scaling group's activities say why a node did not come (out of stock, quota, price): name more "
-        "instance types in the profile, then run `saleops provision nodepool SALE` again."
+        "instance types in the profile."
     )
 
     def __init__(self, scope: Scope, zones: Sequence[str], pool: Pool) -> None:

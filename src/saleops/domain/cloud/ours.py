@@ -11,6 +11,8 @@ from typing import Any
 from saleops.domain.cloud.resources import SALE_TAG, Condition, Found
 
 Row = Mapping[str, Any]
+TWINS = "twins"
+"""The output that names the others where ours is there more than once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,18 @@ class Pick:
             problem = f"{id} has this name without the tag {SALE_TAG}: somebody else made it"
         elif self.twins:
             condition = Condition.FAILED
-            problem = f"{', '.join((id, *self.twins))} are the same thing twice: delete all but one"
-        return Found(condition, state, {"id": id, **(outputs or {})}, fields or {}, problem)
+            problem = twice((id, *self.twins))
+        more = {TWINS: ",".join(self.twins)} if self.twins and not self.foreign else {}
+        return Found(condition, state, {"id": id, **more, **(outputs or {})}, fields or {}, problem)
+
+
+def twice(ids: Sequence[str]) -> str:
+    return f"{', '.join(ids)} are the same thing twice: delete all but one"
+
+
+def twins_of(found: Found) -> list[str]:
+    """The ids of what has its name and its tag too."""
+    return [one for one in found.outputs.get(TWINS, "").split(",") if one]
 
 
 def pick(

@@ -46,6 +46,7 @@ class Check:
     why: str = ""
     todo: str = ""
     problem: str = ""
+    retryable: bool = False  # whether it may be told when it is asked again
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,13 @@ def stated(
     )
 
 
-def unseen(check: Check, problem: str) -> Check:
-    """``check`` as one that could not be made."""
+def unseen(check: Check, problem: str, *, retryable: bool = False) -> Check:
+    """``check`` as one that could not be made; ``retryable``: for now, because the cloud did not answer."""
+    again = "The cloud failed to answer: try again."
+    denied = (
+        "Let this be read (`saleops provision policy` lists every action), or look it up and pass "
+        "--accept-unchecked REASON."
+    )
     return replace(
         check,
         ok=False,
@@ -171,8 +177,8 @@ def unseen(check: Check, problem: str) -> Check:
         missing=0.0,
         said=f"{figure(check.wanted)} wanted, nobody knows what is free: {problem}",
         problem=problem,
-        todo="Let this be read (`saleops provision policy` lists every action), or look it up and pass "
-        "--accept-unchecked REASON.",
+        todo=again if retryable else denied,
+        retryable=retryable,
     )
 
 

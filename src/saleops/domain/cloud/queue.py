@@ -39,8 +39,7 @@ class Queue(Resource):
     kind: ClassVar[str] = "RocketMQ instance"
     patience: ClassVar[Patience] = Patience(first_s=240, every_s=10, timeout_s=2100)
     on_failure: ClassVar[str] = (
-        "ListAvailableZones says where the series is sold; change `queue` in the profile and run "
-        "`saleops provision queue SALE` again."
+        "ListAvailableZones says where the series is sold; change `queue` in the profile."
     )
 
     def __init__(self, scope: Scope, wishes: QueueWishes) -> None:

@@ -83,23 +83,23 @@ class SecurityGroup(Resource):
 
 
 class SecurityRules(Resource):
+    """The block that they let in is the VPC's own, as the cloud shows it: a file that names another one moves no VPC."""
+
     group: ClassVar[Group] = "network"
     kind: ClassVar[str] = "security rules"
     patience: ClassVar[Patience] = Patience(first_s=1, every_s=3, timeout_s=120)
 
-    def __init__(self, scope: Scope, vpc_cidr: str) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.vpc_cidr = vpc_cidr
         self.key, self.name = SECURITY_RULES, scope.named("nodes-rules")
-        self.needs = (SECURITY_GROUP,)
+        self.needs = (VPC, SECURITY_GROUP)
 
-    @property
-    def _permissions(self) -> list[dict[str, str]]:
+    def _permissions(self, known: Known) -> list[dict[str, str]]:
         return [
             {
                 "IpProtocol": _ANY[0],
                 "PortRange": _ANY[1],
-                "SourceCidrIp": self.vpc_cidr,
+                "SourceCidrIp": known(VPC, "cidr"),
                 "Policy": "accept",
                 "Priority": "1",
                 "Description": f"within the VPC of {self.scope.sale}",
@@ -124,7 +124,7 @@ class SecurityRules(Resource):
         from_vpc = [
             rule
             for rule in rules
-            if rule.get("SourceCidrIp") == self.vpc_cidr
+            if rule.get("SourceCidrIp") == known(VPC, "cidr")
             and (text(rule.get("IpProtocol")).upper(), rule.get("PortRange")) == _ANY
         ]
         if not from_vpc:
@@ -139,11 +139,11 @@ class SecurityRules(Resource):
             Condition.READY,
             "Available",
             {"id": known(SECURITY_GROUP)},
-            {"from_vpc": self.vpc_cidr, "open_to_the_world": world},
+            {"from_vpc": known(VPC, "cidr"), "open_to_the_world": world},
         )
 
     def desired(self, known: Known) -> Mapping[str, Any]:
-        return {"from_vpc": self.vpc_cidr, "open_to_the_world": []}
+        return {"from_vpc": known(VPC, "cidr"), "open_to_the_world": []}
 
     def create(self, known: Known) -> Call:
         return Call(
@@ -152,7 +152,7 @@ class SecurityRules(Resource):
             {
                 "RegionId": self.scope.region,
                 "SecurityGroupId": known(SECURITY_GROUP),
-                "Permissions": self._permissions,
+                "Permissions": self._permissions(known),
             },
         )
 

@@ -28,7 +28,7 @@ SENDS_MAX = 4
 SLICE_S = 10.0
 """Waits are cut into pieces of this length, so that progress shows how long they have been going on."""
 
-Stage = Literal["waiting", "under way", "done", "failed", "blocked"]
+Stage = Literal["waiting", "under way", "done", "differs", "failed", "blocked"]
 
 
 @dataclass(slots=True)
@@ -86,6 +86,8 @@ def apply_provision(
             item.drift = step.drift
         if not acts:
             item.stage = "done"
+        elif step is not None and step.verdict == "blocked":
+            item.stage, item.result, item.problem = "blocked", "blocked", step.why
         items.append(item)
     run = _Run(items, courier, timeout_s, observe)
     began_ms = courier.cloud.clock.now_ms()
@@ -159,11 +161,10 @@ class _Run:
             if item.stage != "waiting":
                 continue
             needs = [self._by_key[need] for need in item.resource.needs if need in self._by_key]
-            bad = [one for one in needs if one.stage in ("failed", "blocked")]
+            bad = [one for one in needs if one.stage in ("failed", "blocked", "differs")]
             if bad:
-                names = ", ".join(one.task for one in bad)
                 item.stage, item.result = "blocked", "blocked"
-                item.problem = f"it needs {names}"
+                item.problem = f"it needs {', '.join(map(_in_the_way, bad))}"
                 moved = True
             elif all(one.stage == "done" for one in needs):
                 item.began_ms = self._clock.now_ms()
@@ -294,7 +295,7 @@ class _Run:
     def _done(self, item: Item, result: Result | None = None, why: str = "") -> None:
         item.stage, item.problem, item.code, item.request_id = "done", why, "", ""
         if result is not None and item.result != "created":
-            item.result = result
+            item.stage, item.result = "differs", result
         item.took_s = self._elapsed_s(item)
         state = item.found.state if item.found else ""
         note = f"{state}, {elapsed(item.took_s)}" if item.took_s >= 1 else state
@@ -338,6 +339,10 @@ class _Run:
         if item.told or not ok:
             self._observe(Finished(item.task, note, ok=ok))
         item.told = False
+
+
+def _in_the_way(need: Item) -> str:
+    return f"{need.task}, which differs from its file" if need.stage == "differs" else need.task
 
 
 def _report(item: Item) -> StepReport:

@@ -14,6 +14,7 @@ from saleops.domain import capacity as sizes
 from saleops.domain.capacity import Capacity, plan_capacity
 from saleops.domain.cloud import database, database_access, network
 from saleops.domain.cloud.addresses import Addresses, carve
+from saleops.domain.cloud.allowances import Callers
 from saleops.domain.cloud.cache import Cache, CacheAllowance, CacheWishes
 from saleops.domain.cloud.cluster import Cluster, ClusterWishes
 from saleops.domain.cloud.edge import EdgeDomain, EdgeRules, EdgeTraffic, EdgeWishes
@@ -32,8 +33,18 @@ if TYPE_CHECKING:
 DEFAULT_TYPES = ("ecs.c7.xlarge", "ecs.g7.xlarge", "ecs.c8i.xlarge")
 """Where neither file names instance types: three families, so that one that is sold out does not stop the sale."""
 
+PAGES_LIVE_S = 3_600.0
+"""The least that a page lives at the edge where the profile does not say."""
+
 CONNECTIONS = {"polar.mysql.x4.large": 8_000}
 """Connections that one node of a class takes, where that is known (reference 4.5)."""
+
+
+RESERVED = {
+    *("root", "admin", "aurora", "replicator", "mysql", "test"),
+    *("information_schema", "performance_schema", "sys"),
+}
+"""Names that PolarDB keeps to itself."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,26 @@ class Blueprint:
     def of(self, *groups: str) -> tuple[Resource, ...]:
         """The resources of ``groups``, in order; all of them for none."""
         return tuple(one for one in self.resources if not groups or one.group in groups)
+
+
+def check_names(sale: Sale, profile: Profile) -> None:
+    """Raises ConfigError, naming file and field, for names that the cloud would refuse in the middle of a run."""
+    wrong = []
+    if not sale.name[0].isalpha():
+        wrong.append(
+            f"sale file: name: {sale.name!r} begins with a digit; names of security groups, NAT gateways and Tair instances "
+            "begin with it, and they want a letter first"
+        )
+    for field, name in (
+        ("database.name", profile.database.name),
+        ("database.account", profile.database.account),
+    ):
+        if name in RESERVED:
+            wrong.append(f"profile: {field}: {name!r} is a name that PolarDB reserves")
+    if wrong:
+        raise ConfigError(
+            "\n".join([*wrong, "nothing was changed"]), hint="Choose another name there."
+        )
 
 
 def region_of(sale: Sale, profile: Profile) -> str:
@@ -70,6 +101,12 @@ def zones_of(sale: Sale, profile: Profile) -> tuple[str, ...]:
             hint="Name fewer zones in the sale file, or `zones` in the profile.",
         )
     return zones
+
+
+def page_ttl_of(sale: Sale, profile: Profile) -> float:
+    """How many seconds a page lives at the edge. A preload takes up to half an hour, so that a page which lives as short as in
+    the shop's own cache would be gone before the last one is there. Pages show no stock."""
+    return profile.edge.page_ttl_s or max(sale.cache.ttl_s, PAGES_LIVE_S)
 
 
 def types_of(sale: Sale, profile: Profile) -> tuple[str, ...]:
@@ -138,6 +175,7 @@ def blueprint(
     """All resources of ``sale``. ``password`` gives the database account's password when it is made, ``node_password`` is the
     login to nodes where the profile has no key pair; ``list_prices`` are prices per hour by instance type, for
     `nodes.max_share_of_list_price`. Raises ConfigError for what the two files do not agree on."""
+    check_names(sale, profile)
     capacity = capacity_of(sale, profile)
     addresses = addresses_of(sale, profile, capacity)
     scope = Scope(sale.name, region_of(sale, profile))
@@ -171,7 +209,7 @@ def _network(scope: Scope, profile: Profile, addresses: Addresses) -> list[Resou
         network.Vpc(scope, addresses.vpc_cidr),
         *switches,
         SecurityGroup(scope),
-        SecurityRules(scope, addresses.vpc_cidr),
+        SecurityRules(scope),
         network.Eip(
             scope,
             bandwidth_mbps=profile.network.eip_bandwidth_mbps,
@@ -180,6 +218,15 @@ def _network(scope: Scope, profile: Profile, addresses: Addresses) -> list[Resou
         network.NatGateway(scope, addresses.zones[0].zone),
         network.EipLink(scope),
         *(network.SnatEntry(scope, switch.key) for switch in switches),
+    ]
+
+
+def _vswitches(addresses: Addresses) -> list[str]:
+    """Where nodes and pods call from."""
+    return [
+        key_of(one.zone)
+        for key_of in (network.node_vswitch, network.pod_vswitch)
+        for one in addresses.zones
     ]
 
 
@@ -274,7 +321,7 @@ def _database(
     )
     resources: list[Resource] = [
         database.Database(scope, wishes),
-        database_access.DatabaseAllowance(scope, addresses.cidrs),
+        database_access.DatabaseAllowance(scope, Callers(scope, _vswitches(addresses))),
         database.Endpoint(scope, wanted.consistency),
         database_access.Account(scope, wanted.account, password),
         database_access.Schema(scope, wanted.name, wanted.account),
@@ -295,7 +342,7 @@ def _cache(scope: Scope, profile: Profile, addresses: Addresses) -> list[Resourc
     )
     return [
         Cache(scope, wishes),
-        CacheAllowance(scope, (*addresses.cidrs, *profile.cache.allow)),
+        CacheAllowance(scope, Callers(scope, _vswitches(addresses), profile.cache.allow)),
     ]
 
 
@@ -330,7 +377,7 @@ def _edge(scope: Scope, sale: Sale, profile: Profile, notes: list[str]) -> list[
         static_types=wanted.static_types,
         static_ttl_s=round(wanted.static_ttl_s),
         page_paths=wanted.page_paths,
-        page_ttl_s=round(sale.cache.ttl_s),
+        page_ttl_s=round(page_ttl_of(sale, profile)),
         never_cache_paths=wanted.never_cache_paths,
     )
     return [EdgeDomain(scope, wishes), EdgeTraffic(scope, wishes.domain), EdgeRules(scope, wishes)]

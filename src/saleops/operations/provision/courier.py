@@ -4,6 +4,7 @@ Repeating what a cloud did not carry out is the sender's part (sending.py); this
 write whose outcome is not known is repeated with the token it had, as long as it is still the same call.
 """
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Courier:
         self.cloud = cloud
         self.journal = journal
         self.totals = Totals()
+        self._refused: set[str] = set()
         self._random = random
         self._new_token = new_token
 
@@ -82,7 +84,16 @@ class Courier:
             key, action, document, token=token, at_ms=self.cloud.clock.now_ms()
         )
         sent = self._send(call, token, WRITE_RETRIES)
-        self.totals.writes += 1
+        # What comes back to a call that was refused repeats it: a plan counts calls, not attempts.
+        same_call = json.dumps([key, action, document], sort_keys=True, default=str)
+        if same_call in self._refused:
+            self.totals.retries += 1
+        else:
+            self.totals.writes += 1
+        if sent.error is None:
+            self._refused.discard(same_call)
+        else:
+            self._refused.add(same_call)
         self.journal.conclude(number, sent.outcome, at_ms=self.cloud.clock.now_ms())
         if sent.error is None:
             self.resolve(key, action)

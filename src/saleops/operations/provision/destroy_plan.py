@@ -1,15 +1,18 @@
 """What destroying would take away, in order: the sale's resources, last made first, then what only carries its tag."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from saleops.domain.cloud.calls import Call
 from saleops.domain.cloud.masking import document_of
+from saleops.domain.cloud.ours import twins_of
 from saleops.domain.cloud.resources import Condition, Resource
+from saleops.errors import Refused
 from saleops.operations.provision.leftovers import Leftover
 from saleops.operations.provision.survey import Survey
 
+NAMED = 5
 HOLDS_DATA = ("database", "cache", "queue")
 """Groups whose data goes with them; a question names their clusters and instances."""
 
@@ -43,6 +46,32 @@ class DestroyPlan:
     steps: tuple[DoomedStep, ...]
 
 
+def refuse_half(
+    resources: Sequence[Resource], own: frozenset[str], seen: Survey, groups: Sequence[str]
+) -> None:
+    """Raises Refused where something stands that needs what would go: taking that away half would cut the rest off."""
+    going = {one.key for one in resources if one.key in own and seen.found[one.key] is not None}
+    stands_on = set(going)
+    standing = []
+    for one in resources:  # in dependency order
+        if one.key in own or not stands_on.intersection(one.needs):
+            continue
+        stands_on.add(one.key)
+        if seen.found[one.key] is not None:
+            standing.append(one)
+    if not standing:
+        return
+    named = ", ".join(f"{one.kind} {one.name}" for one in standing[:NAMED])
+    more = f" and {len(standing) - NAMED:,} more" if len(standing) > NAMED else ""
+    also = list(dict.fromkeys(one.group for one in standing))
+    asked = "".join(f" --group {one}" for one in (*groups, *also))
+    raise Refused(
+        f"{', '.join(also)} {'stands' if len(also) == 1 else 'stand'} on {', '.join(groups)}: {named}{more}; "
+        "nothing was changed",
+        hint=f"`saleops provision destroy SALE{asked}` takes them along.",
+    )
+
+
 def plan_destroy(
     resources: Sequence[Resource],
     own: frozenset[str],
@@ -66,6 +95,11 @@ def plan_destroy(
             if found.condition is not Condition.LEAVING:
                 calls = tuple(resource.delete(seen.promised, found))
             why = "" if calls else "goes with what it belongs to"
+            if calls and (twins := twins_of(found)):
+                why = f"is there more than once: {', '.join(twins)} too"
+                for id in twins:
+                    twin = replace(found, outputs={**found.outputs, "id": id})
+                    calls += tuple(resource.delete(seen.promised, twin))
         step = DoomedStep(
             resource.key,
             resource.group,

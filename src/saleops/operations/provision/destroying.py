@@ -39,7 +39,7 @@ class _Doomed:
     began_ms: int = 0
     next_ms: int = 0
     deadline_ms: int = 0
-    sent: bool = False
+    sent: str | None = None  # the id that was told to go
     error: CloudError | None = None
     result: Result = "deleted"
     problem: str = ""
@@ -257,7 +257,11 @@ class _Teardown:
             one.problem = "does not carry this sale's tag"
             self._observe(Finished(one.task, one.problem))
             return
-        if one.found.condition is not Condition.LEAVING and not one.sent:
+        id = one.found.outputs.get("id", "")
+        if one.sent is not None and one.sent != id:  # that one is gone, and a twin of it is there
+            one.sent = None
+            one.deadline_ms = self._clock.now_ms() + round(one.timeout_s * 1000)
+        if one.found.condition is not Condition.LEAVING and one.sent is None:
             calls = one.calls(one.found)
             if not calls:  # it goes with what it belongs to
                 self._gone(one)
@@ -268,7 +272,7 @@ class _Teardown:
                 except CloudError as error:
                     if error.kind != "missing" or call is calls[-1]:
                         raise
-            one.sent, one.error = True, None
+            one.sent, one.error = id, None
         if self._clock.now_ms() >= one.deadline_ms:
             self._fail(one, f"it is still {one.found.state} after {elapsed(self._elapsed_s(one))}")
             return

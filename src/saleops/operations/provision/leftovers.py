@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saleops.domain.cloud.calls import Call
-from saleops.domain.cloud.ours import tags_of, text
+from saleops.domain.cloud.ours import tags_of, text, twins_of
 from saleops.domain.cloud.paging import CLUSTERS, NUMBERED, QUEUES, Paging, every_page
 from saleops.domain.cloud.resources import SALE_TAG, Condition, Found
 from saleops.errors import CloudError
@@ -173,7 +173,7 @@ def find_leftovers(read: Read, *, sale: str, region: str, seen: Survey) -> list[
         value
         for found in seen.found.values()
         if found is not None
-        for value in found.outputs.values()
+        for value in (*found.outputs.values(), *twins_of(found))
     }
     leftovers = []
     for kind in KINDS:

@@ -16,7 +16,9 @@ from saleops.errors import Refused
 from saleops.operations.provision.drift import Drift, changeable, drifts_of
 from saleops.operations.provision.survey import Survey
 
-Verdict = Literal["none", "create", "wait", "change", "replace-needed", "foreign", "failed"]
+Verdict = Literal[
+    "none", "create", "wait", "change", "replace-needed", "foreign", "failed", "blocked"
+]
 
 HELPLESS: tuple[Verdict, ...] = ("replace-needed", "foreign")
 """Verdicts that a run can do nothing about: a person must."""
@@ -60,6 +62,7 @@ class ProvisionPlan:
     region: str
     writes_count: int
     steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()  # what was left out or assumed
 
     def of(self, *verdicts: Verdict) -> list[PlannedStep]:
         return [step for step in self.steps if step.verdict in verdicts]
@@ -109,19 +112,44 @@ def plan_provision(
     require(resources, own, seen, sale=sale)
     by_key = {resource.key: resource for resource in resources}
     steps = []
+    differs: dict[str, Resource] = {}  # what stands on what only a new one would mend -> that one
     for resource in resources:
         found = seen.found[resource.key]
+        cause = next((differs[need] for need in resource.needs if need in differs), None)
+        if cause is not None:
+            differs[resource.key] = cause
         if resource.key not in own:
-            if found is None or found.condition is not Condition.PENDING:
+            decision = _of_another_group(resource, found, seen.promised, history)
+            if decision is None:
                 continue
-            decision = Decision("wait", why=f"it is {found.state}")
         elif resource.comes_with and seen.found[resource.comes_with] is None:
             decision = Decision("wait", why=f"it comes with {by_key[resource.comes_with].name}")
         else:
             decision = decide(resource, found, seen.promised, history)
+            if cause is not None and decision.calls:
+                why = f"it needs {cause.kind} {cause.name}, which differs from its file"
+                decision = Decision("blocked", drift=decision.drift, why=why)
+        if decision.stays and resource.key not in differs:
+            differs[resource.key] = resource
         steps.append(step_of(resource, found, decision))
     writes = sum(len(step.calls) for step in steps)
     return ProvisionPlan(sale, cloud, region, writes, tuple(steps))
+
+
+def _of_another_group(
+    resource: Resource, found: Found | None, known: Known, history: History
+) -> Decision | None:
+    """What there is to say of a need that this run does not make: only what stands in the way."""
+    if found is None:
+        return None
+    if found.condition is Condition.PENDING:
+        return Decision("wait", why=f"it is {found.state}")
+    if found.condition is not Condition.READY:
+        return None
+    decision = decide(resource, found, known, history)
+    if not decision.stays:
+        return None
+    return Decision("replace-needed", drift=decision.drift, stays=decision.stays, why=decision.why)
 
 
 def step_of(resource: Resource, found: Found | None, decision: Decision) -> PlannedStep:

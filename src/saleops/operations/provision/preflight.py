@@ -45,7 +45,7 @@ def preflight(
         seen = seen or survey(blueprint.resources, read, observe=observe)
     except CloudError as error:
         blank = stated("what is there already", "", "permission", asked="", ok=False, said="")
-        checks.append(unseen(blank, error.message))
+        checks.append(unseen(blank, error.message, retryable=error.retryable))
         accepted = ""  # without it nothing at all was checked
     else:
         observe(Started(TASK))

@@ -26,6 +26,7 @@ class Unseen:
 
     asked: str
     problem: str
+    retryable: bool = False  # the cloud failed, or was too busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class Facts:
             call = next(reading)
             while True:
                 if call.product in self._down:
-                    return Unseen(str(call), self._down[call.product])
+                    return Unseen(str(call), self._down[call.product], True)
                 self.calls_count += 1
                 call = reading.send(self._read(call))
         except StopIteration as end:
@@ -250,7 +251,7 @@ class Facts:
         except CloudError as error:
             if error.retryable:  # it was asked often enough by now
                 self._down[call.product] = error.message
-            return Unseen(str(call), error.message)
+            return Unseen(str(call), error.message, error.retryable)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             return Unseen(str(call), f"{call} answered what we cannot read: {error}")
         finally:

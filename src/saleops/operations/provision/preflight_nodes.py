@@ -299,4 +299,4 @@ def _unseen(name: str, kind: Kind, wanted: float, why: Unseen, *, decides: bool 
     blank = stated(
         name, GROUP, kind, asked=why.asked, ok=False, said="", wanted=wanted, decides=decides
     )
-    return unseen(blank, why.problem)
+    return unseen(blank, why.problem, retryable=why.retryable)

@@ -124,4 +124,4 @@ class Checks:
 
     def _unseen(self, name: str, group: str, kind: Kind, wanted: float, why: Unseen) -> Check:
         blank = stated(name, group, kind, asked=why.asked, ok=False, said="", wanted=wanted)
-        return unseen(blank, why.problem)
+        return unseen(blank, why.problem, retryable=why.retryable)

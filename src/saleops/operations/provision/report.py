@@ -64,6 +64,7 @@ class ProvisionReport:
     calls: CallTotals
     took_s: float
     journal: str
+    notes: tuple[str, ...] = ()  # what was left out or assumed
 
     def of(self, *results: Result) -> list[StepReport]:
         return [step for step in self.steps if step.result in results]

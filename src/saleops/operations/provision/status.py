@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from saleops.domain.cloud.journal import Acceptance, History
 from saleops.domain.cloud.resources import Condition, Resource
-from saleops.operations.provision.drift import Drift, drifts_of
+from saleops.operations.provision.drift import Drift, changeable, drifts_of
 from saleops.operations.provision.leftovers import Leftover
 from saleops.operations.provision.survey import Survey
 from saleops.ports.cloud_journal import CloudJournal
@@ -28,6 +28,7 @@ class ResourceStatus:
     id: str
     problem: str
     drift: tuple[Drift, ...]
+    stays: tuple[str, ...] = ()  # drifted fields that no call brings back
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def _status(resource: Resource, seen: Survey, history: History) -> ResourceStatu
     found = seen.found[resource.key]
     standing: Standing = "ok"
     drift: tuple[Drift, ...] = ()
+    stays: tuple[str, ...] = ()
     problem = ""
     if found is None:
         standing = "missing"
@@ -90,6 +92,8 @@ def _status(resource: Resource, seen: Survey, history: History) -> ResourceStatu
         drift = drifts_of(resource, found, seen.promised, history)
         if drift:
             standing = "accepted" if all(one.accepted for one in drift) else "drifted"
+            open_fields = [one.field for one in drift if not one.accepted]
+            stays = tuple(changeable(resource, found, seen.promised, open_fields)[1])
     return ResourceStatus(
         resource.key,
         resource.group,
@@ -100,6 +104,7 @@ def _status(resource: Resource, seen: Survey, history: History) -> ResourceStatu
         found.outputs.get("id", "") if found else "",
         problem,
         drift,
+        stays,
     )
 
 
