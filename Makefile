@@ -8,7 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help rehearse serve setup services rocketmq fmt lint types layers check test unit integration e2e bench crash crash-real fuzz-cloud soak rendered wheel clean
+.PHONY: help rehearse serve setup services rocketmq fmt lint types layers check test unit integration e2e bench crash crash-real fuzz-cloud soak golden reclaim rendered wheel clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ $(BENCH_STAMP): $(DEV_STAMP)
 
 rehearse: $(STAMP) ## Rehearse the example sale on this machine; exit 0 only if its ledger balances
 	$(BIN)/saleops rehearse $(SALE)
+
+reclaim: $(DEV_STAMP) ## Rehearse a sale while the spot node under an order worker is taken back; 0 errors or it fails
+	$(BIN)/pytest -q tests/e2e/test_spot_reclaim.py
 
 serve: $(STAMP) ## Run the checkout services for the example sale
 	$(BIN)/saleops serve --sale $(SALE) --open-now
@@ -90,6 +93,9 @@ fuzz-cloud: $(DEV_STAMP) ## Many mutated requests at the local cloud; FUZZ=20000
 
 soak: $(DEV_STAMP) services ## Ten minutes of load while everything is killed in turn; writes docs/soak.md (about fifteen minutes)
 	$(BIN)/python tests/soak/run.py
+
+golden: $(DEV_STAMP) ## Write the golden files of `saleops render k8s` anew; read the diff
+	$(BIN)/python tests/k8s_golden.py
 
 rendered: $(STAMP) ## Write the help pages, the OpenAPI document and the pictures anew
 	$(BIN)/python -m saleops.cli.render

@@ -5,7 +5,8 @@
     ├── GateFailed         3  the work ran and its verdict is bad: findings, drift, NO-GO
     ├── UpstreamError      4  an outside system failed, refused us or timed out
     │   ├── StoreUnavailable  Redis, the database or the broker cannot be reached or answered nonsense
-    │   └── CloudError        Alibaba Cloud refused a call, or nobody knows what became of it
+    │   ├── CloudError        Alibaba Cloud refused a call, or nobody knows what became of it
+    │   └── ClusterError      the Kubernetes API refused a call, or nobody knows what became of it
     └── Refused            5  unsafe, or needs a confirmation that was not given
 
 A bug exits 1 with its traceback (under ``--debug``; otherwise the traceback goes to a file that the message
@@ -82,6 +83,50 @@ class CloudError(UpstreamError):
     @property
     def retryable(self) -> bool:
         return self.kind in ("throttled", "busy", "unknown")
+
+
+ClusterErrorKind = Literal[
+    "unreachable",
+    "unauthenticated",
+    "denied",
+    "missing",
+    "exists",
+    "conflict",
+    "throttled",
+    "busy",
+    "unknown",
+    "invalid",
+    "failed",
+]
+
+
+class ClusterError(UpstreamError):
+    """The Kubernetes API refused a call, or nobody knows what became of it.
+
+    ``kind`` says what may be done: "unreachable", "throttled" and "busy" calls were not carried out; of an "unknown" one (its
+    answer was lost, HTTP 5xx) nobody knows; a "conflict" was not carried out, because the object is no longer what it was.
+    ``reason`` is the API's own word ("Forbidden"), empty where there was no answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ClusterErrorKind,
+        reason: str = "",
+        status: int = 0,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.reason = reason
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in ("unreachable", "throttled", "busy", "unknown")
 
 
 class Refused(SaleopsError):

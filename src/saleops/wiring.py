@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from saleops.adapters.book_payments import BookPayments, BookRunner
     from saleops.adapters.faults import Faults
     from saleops.adapters.file_state import Owner
+    from saleops.adapters.lightkube_cluster import LightkubeCluster
     from saleops.adapters.local_cloud_clock import LocalCloudControl
     from saleops.adapters.sql_orders import SqlOrderBook
     from saleops.adapters.terraform_cli import Installed
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from saleops.config.local_cloud import ClockMode, CloudAddress, CloudSettings
     from saleops.config.settings import JwtSettings, ServiceSettings
     from saleops.domain.connections import ConnectionRoom
+    from saleops.domain.lint.documents import LintDocument
+    from saleops.operations.lint.lua_trials import LuaTrial
     from saleops.ports.broker import Broker
     from saleops.ports.cache import PageCache
     from saleops.ports.cloud import CloudClock
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from saleops.ports.orders import OrderBook
     from saleops.ports.processes import Engine, Workers
     from saleops.ports.repair import BookRepair, StepLog, StockRepair
+    from saleops.ports.scale_journal import ScaleJournal
+    from saleops.ports.scripts import ScriptBench
     from saleops.ports.stock import StockStore
     from saleops.ports.strategies import Contender
     from saleops.ports.terraform import Terraform
@@ -785,6 +790,79 @@ def _running_local_cloud(state_dir: Path) -> LocalCloudAccess | None:
     if address is None:
         return None
     return LocalCloudAccess(address, LocalCloudClock(address), LocalCloudControl(address))
+
+
+def lua_trials(documents: Sequence[LintDocument]) -> dict[str, list[LuaTrial]]:
+    """What the Lua scripts among ``documents`` do on an embedded Valkey that is started for it, never on anybody's engine."""
+    from saleops.operations.lint.lua_trials import try_scripts
+
+    def bench() -> AbstractContextManager[ScriptBench]:
+        from saleops.adapters.valkey_scripts import ValkeyScriptBench
+
+        return ValkeyScriptBench()
+
+    return try_scripts(documents, bench)
+
+
+# -- Kubernetes ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_cluster(
+    *,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    connect_timeout_s: float = 5.0,
+    read_timeout_s: float = 15.0,
+) -> Iterator[LightkubeCluster]:
+    """The cluster of ``kubeconfig`` ($KUBECONFIG, ~/.kube/config, the pod we run in), by ``context`` or the current one.
+
+    Nothing is sent yet. Raises ConfigError when no cluster is configured, or its entry is wrong.
+    """
+    from saleops.adapters.lightkube_client import KubeClient
+    from saleops.adapters.lightkube_cluster import LightkubeCluster
+    from saleops.adapters.lightkube_config import find_config
+
+    client = KubeClient(
+        find_config(kubeconfig, context),
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+    )
+    cluster = LightkubeCluster(client)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def scale_journal_path(state_dir: Path, sale: str, cluster: str) -> Path:
+    """The journal of what was made bigger for ``sale`` in ``cluster``."""
+    from saleops.adapters.file_scale_journal import scale_journal_path as path_of
+
+    return path_of(state_dir, sale, cluster)
+
+
+@contextmanager
+def open_scale_journal(path: Path, *, mended: Callable[[str], None]) -> Iterator[ScaleJournal]:
+    """Own the journal ``path``. Raises Refused, naming the process, where another one writes it."""
+    from saleops.adapters.file_scale_journal import open_scale_journal as opened
+
+    with opened(path, mended=mended) as journal:
+        yield journal
+
+
+def recall_scale_journal(path: Path) -> ScaleJournal:
+    """What the journal ``path`` says so far; what is added stays in memory."""
+    from saleops.adapters.file_scale_journal import read_scale_journal
+
+    return read_scale_journal(path)
+
+
+def wall_clock() -> CloudClock:
+    """The machine's clock, for whoever waits for a cluster."""
+    from saleops.adapters.aliyun_cloud import WallClock
+
+    return WallClock()
 
 
 # -- terraform ---------------------------------------------------------------------------------------------------------

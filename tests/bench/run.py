@@ -119,6 +119,12 @@ def _start(options: Options) -> list[Row]:
     return start_up(options.folder, rounds=options.size(40, 5))
 
 
+def _lint(options: Options) -> Row:
+    from linting import linting
+
+    return linting(options.folder, count=options.size(1_000, 100), rounds=options.size(5, 1))
+
+
 ORDER_TOOLS = ("redis-server", "wrk", "fastapi", "uvicorn", "sqlalchemy")
 BENCHES = {
     "durable": Bench(_durable, (*ORDER_TOOLS, "mariadbd")),
@@ -130,6 +136,7 @@ BENCHES = {
     "memory": Bench(_memory, ("redis-server", "mariadbd")),
     "stampede": Bench(_stampede, ("redis-server",)),
     "start": Bench(_start),
+    "lint": Bench(_lint),
 }
 
 

@@ -72,14 +72,15 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Practice]:
         if file.is_file():
             (folder / "a sale" / file.name).write_bytes(file.read_bytes())
     with cloud_on(folder / "state") as cloud:
-        yield Practice(folder, cloud)
+        practice = Practice(folder, cloud)
+        planned = json.loads(practice.run("all", "--dry-run").stdout)
+        made = practice.run("all")
+        assert made.returncode == 0, made.stderr
+        assert json.loads(made.stdout)["calls"]["writes"] == planned["writes_count"]
+        yield practice
 
 
 def test_files_that_change_cut_nobody_off(practice: Practice) -> None:
-    planned = json.loads(practice.run("all", "--dry-run").stdout)
-    made = practice.run("all")
-    assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["calls"]["writes"] == planned["writes_count"]
     before = practice.writes()
 
     practice.profile(vpc_cidr="10.40.0.0/16")

@@ -23,12 +23,12 @@ from saleops.domain.topics import TopicType
 from saleops.errors import ConfigError, Refused
 from saleops.operations.provision.blueprint import blueprint
 from saleops.operations.render_terraform import (
-    MANIFEST,
     MODULE,
     apply_render,
     module_texts,
     plan_render,
 )
+from saleops.operations.rendered_files import MANIFEST
 from terraform_module import PROFILE, SALE, documents, values
 
 TERRAFORM = shutil.which("terraform")
@@ -110,7 +110,7 @@ def test_values_of_ours_that_became_old_are_rewritten(tmp_path: Path) -> None:
 def test_a_run_killed_between_two_files_leaves_nothing_that_looks_edited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import saleops.operations.render_terraform as rendering
+    import saleops.operations.rendered_files as rendering
 
     replace, written = rendering._replace, []
 

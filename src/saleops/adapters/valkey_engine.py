@@ -46,6 +46,11 @@ class ValkeyEngine:
     def url(self) -> str:
         return f"unix://{self._socket}"
 
+    @property
+    def pid(self) -> int | None:
+        """Of the server that ``start`` started; None when there is none."""
+        return self._own.pid if self._own is not None else None
+
     def launch(self) -> Process:
         return self._launch()
 

@@ -43,12 +43,16 @@ COMMANDS: dict[str, Entry] = {
     "rehearse": Entry(
         "saleops.cli.rehearse", "Run the whole sale on this machine and check the ledger.", BEFORE
     ),
+    "lint": Entry(
+        "saleops.cli.lint", "Say what goes wrong on sale day with what you deploy.", BEFORE
+    ),
     "provision": Entry(
         "saleops.cli.provision", "Make what the sale needs of Alibaba Cloud.", BEFORE
     ),
     "render": Entry(
-        "saleops.cli.render_command", "Write what the sale needs as a Terraform module.", BEFORE
+        "saleops.cli.render_command", "Write what the sale needs as files for other tools.", BEFORE
     ),
+    "scale": Entry("saleops.cli.scale", "Grow the cluster before the sale; give it back.", WARM),
     "seed": Entry("saleops.cli.seed", "Put the sale's units on sale, once.", WARM),
     "prewarm": Entry(
         "saleops.cli.prewarm", "Fill caches before buyers arrive, and prove it.", WARM

@@ -119,6 +119,8 @@ def _lines_of(part: Any) -> Iterator[str]:
             yield "\t".join(map(harmless, row))
     elif isinstance(part, str):
         yield from harmless(part, keep="\n").splitlines()
+    elif hasattr(part, "plain_lines"):  # a drawing that has its own lines for a pipe
+        yield from map(harmless, part.plain_lines())
     else:
         yield from _lines_of_rich(part)
 

@@ -21,7 +21,8 @@ from saleops.config.domain_name import Domain
 from saleops.config.engines import Engines
 from saleops.config.field_errors import explain
 from saleops.config.fields import FileModel, Rate, Seconds, Share, Zone
-from saleops.config.yaml_lines import read_yaml
+from saleops.config.kubernetes import Kubernetes
+from saleops.config.yaml_lines import Document, read_yaml
 from saleops.errors import ConfigError
 
 DATABASE_PASSWORD_VARIABLE = "SALEOPS_DATABASE_PASSWORD"  # noqa: S105  # the name of a variable
@@ -326,6 +327,7 @@ class Profile(FileModel):
     cache: Cache = _DEFAULTS
     queue: Queue = _DEFAULTS
     edge: Edge = _DEFAULTS
+    kubernetes: Kubernetes = _DEFAULTS
     engines: Engines = _DEFAULTS
 
     @model_validator(mode="after")
@@ -356,7 +358,11 @@ def load_profile(path: Path | str) -> Profile:
             hint="A profile begins with `apiVersion: saleops/profile/v1`; `saleops help profile` shows one, "
             "`saleops schema --profile` describes it.",
         )
-    document = read_yaml(path)
+    return profile_of(read_yaml(path))
+
+
+def profile_of(document: Document) -> Profile:
+    """As :func:`load_profile`, of a document that has been read already."""
     if not isinstance(document.value, dict):
         raise ConfigError(
             f"{document.where(())}: a profile is a mapping (network: ..., cluster: ...)",

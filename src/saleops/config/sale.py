@@ -261,8 +261,11 @@ def load_sale(path: Path | str) -> Sale:
     may hold a million rows: ``sale.items_source.summary()`` reads it. Engines that the file does not name are those of the
     profile beside it, where that names some.
     """
-    path = Path(path)
-    document = read_yaml(path)
+    return sale_of(read_yaml(Path(path)))
+
+
+def sale_of(document: Document) -> Sale:
+    """As :func:`load_sale`, of a document that has been read already."""
     if not isinstance(document.value, dict):
         raise ConfigError(
             f"{document.where(())}: a sale file is a mapping (name: ..., window: ...)",
@@ -279,7 +282,7 @@ def load_sale(path: Path | str) -> Sale:
         raise ConfigError(
             "\n".join(wrong), hint="`saleops schema` describes every field; nothing was changed."
         )
-    sale = _with_engines_of_profile(sale, path)
+    sale = _with_engines_of_profile(sale, document.path)
     sale._items = items
     return sale
 

@@ -53,6 +53,9 @@ class Document:
     value: Any
     places: dict[KeyPath, Place] = field(repr=False)
     keys: dict[KeyPath, Place] = field(repr=False)  # where the last part of the path is written
+    shared: frozenset[KeyPath] = (
+        frozenset()
+    )  # written once and meant at several paths: aliases, merges
 
     def where(self, path: KeyPath, *, key: bool = False) -> str:
         """``file:line:column`` of the value at ``path`` (or of its key), or of the nearest parent in the file."""
@@ -73,12 +76,12 @@ def parse_yaml(text: str, path: Path) -> Document:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Composer(path, yaml.parse(text, Loader=loader)).document()
+        return Composer(path, yaml.parse(text, Loader=loader)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = error.problem or error.context or "this is no YAML"
-        advice = " (indent with spaces, not with tabs)" if _starts_with_tab(text, line) else ""
+        advice = " (indent with spaces, not with tabs)" if starts_with_tab(text, line) else ""
         raise ConfigError(f"{path}:{line}:{column}: {said}{advice}", hint=_HINT) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         _refuse_strange_characters(text, path)
@@ -130,8 +133,11 @@ def encoding_guess(data: bytes) -> str:
     return " (it looks like Latin-1 or Windows-1252)"
 
 
-class _Composer:
-    """Builds one document from events; used once."""
+class Composer:
+    """Builds one document from events; used once. yaml_stream.py has one that takes what others write."""
+
+    depth_max = DEPTH_MAX
+    nodes_max = NODES_MAX
 
     def __init__(self, path: Path, events: Iterator[Any]) -> None:
         self._path = path
@@ -139,6 +145,7 @@ class _Composer:
         self._places: dict[KeyPath, Place] = {}
         self._keys: dict[KeyPath, Place] = {}
         self._anchors: dict[str, tuple[Any, KeyPath]] = {}
+        self._shared: set[KeyPath] = set()
         self._nodes = 0
 
     def document(self) -> Document:
@@ -155,7 +162,7 @@ class _Composer:
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
             self._refuse(after, "a second document begins here; a file holds one")
-        return Document(self._path, value, self._places, self._keys)
+        return Document(self._path, value, self._places, self._keys, frozenset(self._shared))
 
     def _node(self, event: Any, at: KeyPath) -> Any:
         import yaml
@@ -166,6 +173,7 @@ class _Composer:
             if event.anchor not in self._anchors:
                 self._refuse(event, f"*{event.anchor} repeats something that is not there")
             value, source = self._anchors[event.anchor]
+            self._shared.update((source, at))
             self._repeat(event, value, source, at)
             return value
         if isinstance(event, yaml.ScalarEvent):
@@ -239,10 +247,11 @@ class _Composer:
 
     def _count(self, event: Any, at: KeyPath) -> None:
         self._nodes += 1
-        if len(at) > DEPTH_MAX:
-            self._refuse(event, f"this is nested deeper than {DEPTH_MAX} levels")
-        if self._nodes > NODES_MAX:
-            self._refuse(event, f"more than {NODES_MAX:,} values (aliases count) are no sale file")
+        if len(at) > self.depth_max:
+            self._refuse(event, f"this is nested deeper than {self.depth_max} levels")
+        if self._nodes > self.nodes_max:
+            most = f"{self.nodes_max:,} values (aliases count)"
+            self._refuse(event, f"more than {most} are no sale file")
 
     def _refuse(self, event: Any, what: str) -> NoReturn:
         line, column = _place(event)
@@ -274,17 +283,25 @@ def _place(event: Any) -> Place:
 
 
 def _refuse_strange_characters(text: str, path: Path) -> None:
-    """Raises ConfigError at the first character that YAML does not allow: the reader's own error has no line."""
+    """Raises ConfigError at the first character that YAML does not allow."""
+    found = strange_character(text)
+    if found is not None:
+        line, column, what = found
+        raise ConfigError(f"{path}:{line}:{column}: {what}", hint=_HINT)
+
+
+def strange_character(text: str) -> tuple[int, int, str] | None:
+    """Line, column and description of the first character that YAML does not allow: its reader's own error has no line."""
     for number, line in enumerate(text.split("\n"), 1):
         for column, one in enumerate(line, 1):
             if not one.isprintable() and unicodedata.category(one) in ("Cc", "Cs", "Co", "Cn"):
                 if one in "\t\r\x85":
                     continue
-                what = f"the character {one!a} has no place in a text file"
-                raise ConfigError(f"{path}:{number}:{column}: {what}", hint=_HINT)
+                return number, column, f"the character {one!a} has no place in a text file"
+    return None
 
 
-def _starts_with_tab(text: str, line: int) -> bool:
+def starts_with_tab(text: str, line: int) -> bool:
     lines = text.splitlines()
     found = lines[line - 1] if line <= len(lines) else ""
     return "\t" in found[: len(found) - len(found.lstrip())]

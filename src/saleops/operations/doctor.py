@@ -59,7 +59,11 @@ VARIABLES = (
 
 TERMINAL_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "CI", "XDG_STATE_HOME")
 
-_MODULES = {"pyyaml": "yaml", "pyjwt": "jwt"}  # distribution -> module, where they differ
+_MODULES = {
+    "pyyaml": "yaml",
+    "pyjwt": "jwt",
+    "python-hcl2": "hcl2",
+}  # distribution -> module, where they differ
 _EXTRA_PACKAGES = {("redis", "hiredis"): "hiredis", ("pyjwt", "crypto"): "cryptography"}
 _REQUIREMENT = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?$"

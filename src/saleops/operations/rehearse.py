@@ -86,6 +86,9 @@ PAYMENT_TTL_MAX_MS = 12_000
 DRAIN_TIMEOUT_S = 60.0
 DRAIN_POLL_S = 0.25
 
+Breaking = Callable[[Fleet], Awaitable[tuple[WorkerStatus, float | None]]]
+"""What goes wrong in the middle of the load: who was hit, and after how many seconds there was another; None: none came."""
+
 Scrape = Callable[[Fleet], Awaitable[Mapping[str, float]]]
 """Reads the metrics of the catalog's workers: name -> sum over the workers."""
 
@@ -160,6 +163,7 @@ class Stage:
     runner: LoadRunner
     scrape: Scrape
     clock: Clock = field(default_factory=WallClock)
+    breaking: Breaking | None = None  # None: SIGKILL for an order worker
     practice: OpenPractice | None = None
 
 
@@ -442,6 +446,8 @@ class _Rehearsal:
         shape, clock = self._plan.shape, self._stage.clock
         when_ms = opens_ms + int((shape.step_s + shape.hold_s * KILL_AT) * 1000)
         await clock.sleep(max(0.0, (when_ms - clock.now_ms()) / 1000))
+        if self._stage.breaking is not None:
+            return await self._stage.breaking(fleet)
         victim = fleet.kill_worker("order")
         self._observe(Warned(f"SIGKILL for {victim.name} (pid {victim.pid}), on purpose"))
         began = time.perf_counter()

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,6 +36,7 @@ LOCAL_SALE = "local"
 DEFAULT_PORT = 8080
 WORKER_GRACE_S = 35.0  # a worker's own limits for finishing and stopping are 10 s and 20 s
 ENGINE_GRACE_S = 20.0
+GROW_TIMEOUT_S = 30.0
 WORKERS_MAX = 64
 
 
@@ -154,10 +155,13 @@ class WorkerStatus:
 class Fleet:
     """The running services. ``url`` is where buyers go, ``urls`` has each service's own address."""
 
-    def __init__(self, url: str, urls: dict[str, str], observe: Observer) -> None:
+    def __init__(
+        self, url: str, urls: dict[str, str], workers: Workers, keep: Callable[[WorkerSpec], Keeper]
+    ) -> None:
         self.url = url
         self.urls = urls
-        self._observe = observe
+        self._workers = workers
+        self._keep = keep
         self._kept: dict[str, tuple[WorkerSpec, Keeper]] = {}
 
     def add(self, spec: WorkerSpec, keeper: Keeper) -> None:
@@ -201,6 +205,30 @@ class Fleet:
         except TimeoutError:
             raise UpstreamError(f"{worker.name} is not back after {timeout_s:g} s") from None
         return next(one for one in self.workers if one.name == worker.name)
+
+    async def grow(self, service: str) -> WorkerStatus:
+        """One more worker of ``service``, on the port of the others. Returns when it is ready. Raises UpstreamError."""
+        specs = [spec for spec, _ in self._kept.values() if spec.service == service]
+        if not specs:
+            raise UpstreamError(f"there is no worker of {service} to put another beside")
+        number = 1 + max(int(spec.name.rpartition("-")[2]) for spec in specs)
+        spec = replace(
+            specs[0],
+            name=f"{service}-{number}",
+            admin_port=self._workers.reserve_port("127.0.0.1", 0),
+        )
+        keeper = self._keep(spec)
+        self.add(spec, keeper)
+        await keeper.start()
+        async with asyncio.timeout(GROW_TIMEOUT_S):
+            await keeper.ready()
+        return next(one for one in self.workers if one.name == spec.name)
+
+    async def retire(self, name: str) -> None:
+        """SIGTERM for the worker ``name``: it finishes what it has, and is not started again."""
+        _, keeper = self._kept[name]
+        await keeper.stop(grace_s=WORKER_GRACE_S)
+        del self._kept[name]
 
     async def ready(self, *, timeout_s: float = 60.0) -> None:
         """Wait until every worker is ready (a sale has to be seeded for that). Raises UpstreamError."""
@@ -264,10 +292,12 @@ async def running_services(
     """
     clock = clock or WallClock()
     try:
-        fleet, specs = _lay_out(plan, workers, observe)
-        keepers = [
-            Keeper(workers.job(spec), clock=clock, observe=observe, chance=chance) for spec in specs
-        ]
+
+        def keep(spec: WorkerSpec) -> Keeper:
+            return Keeper(workers.job(spec), clock=clock, observe=observe, chance=chance)
+
+        fleet, specs = _lay_out(plan, workers, keep)
+        keepers = [keep(spec) for spec in specs]
         for spec, keeper in zip(specs, keepers, strict=True):
             fleet.add(spec, keeper)
         try:
@@ -301,7 +331,7 @@ async def _start_all(keepers: Iterable[Keeper]) -> None:
 
 
 def _lay_out(
-    plan: ServePlan, workers: Workers, observe: Observer
+    plan: ServePlan, workers: Workers, keep: Callable[[WorkerSpec], Keeper]
 ) -> tuple[Fleet, list[WorkerSpec]]:
     """Ports and settings of every worker. Behind a gateway the services stay on loopback."""
     public = workers.reserve_port(plan.host, plan.port)
@@ -342,7 +372,7 @@ def _lay_out(
         for service, (host, port) in places.items()
         for number in range(1, plan.count(service) + 1)
     ]
-    return Fleet(url, urls, observe), specs
+    return Fleet(url, urls, workers, keep), specs
 
 
 def _near(workers: Workers, wanted: int) -> int:

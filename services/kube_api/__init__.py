@@ -1,0 +1,1 @@
+"""A Kubernetes API on loopback: what saleops uses of one, with controllers that keep a cluster alive."""
