@@ -41,7 +41,7 @@ def find_config(
     except NoServiceAccount:
         raise ConfigError(
             f"no cluster is configured: KUBECONFIG is not set, {DEFAULT} does not exist, and this is no pod",
-            hint="Set KUBECONFIG, or get one: `aliyun cs GET /k8s/CLUSTER_ID/user_config`.",
+            hint="Set KUBECONFIG, or get one: the `config` field of `aliyun cs GET /k8s/CLUSTER_ID/user_config` is its text.",
         ) from None
     if found is None:
         raise ConfigError("the service account of this pod cannot be read")

@@ -20,10 +20,11 @@ Exit codes of every command
     0   done; for rehearse, loadtest and reconcile: GO, the ledger balances
     1   a bug in saleops; its traceback is in the file that the message names
     2   bad input or usage: a flag, an argument, a file; nothing was touched
-    3   a verdict of rehearse, reconcile, loadtest, prewarm, mq or doctor: it
-        ran to its end and found problems, missed objectives or NO-GO
+    3   a verdict of rehearse, reconcile, loadtest, prewarm, mq, doctor, lint,
+        provision or scale: it ran to its end and found problems, drift, missed
+        objectives or NO-GO
     4   an outside system failed, refused us or timed out: Redis, the database,
-        the broker
+        the broker, Alibaba Cloud, the cluster
     5   refused as unsafe, or a confirmation is needed: the hint names the flag
   130   interrupted by Ctrl-C (SIGINT)
   141   the reader of the pipe went away, as in `saleops ... | head`
