@@ -164,9 +164,12 @@ class KubeClient:
                 if isinstance(error, Misconfigured)
                 else type(error).__name__
             )
+            if "not implemented" in text:
+                advice = "Only plugins of client.authentication.k8s.io/v1beta1 are spoken to: change that line, or use a token."
+            else:
+                advice = "Does its credential plugin run by itself? Is the token file there?"
             raise ConfigError(
-                f"{doing}: the kubeconfig's credentials cannot be had: {text}",
-                hint="Does its credential plugin run by itself? Is the token file there?",
+                f"{doing}: the kubeconfig's credentials cannot be had: {text}", hint=advice
             ) from None
 
     @contextmanager
