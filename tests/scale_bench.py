@@ -39,11 +39,11 @@ from saleops.operations.provision.courier import Courier
 from saleops.operations.provision.survey import look_at
 from saleops.operations.scale.down import ScaledDown, scale_down
 from saleops.operations.scale.down_plan import DownPlan, plan_down
-from saleops.operations.scale.gate import QueueState, may_go_down
+from saleops.operations.scale.gate import QueueState, before_it_opens, may_go_down
 from saleops.operations.scale.hold import Held, hold
 from saleops.operations.scale.looking import CloudSide
 from saleops.operations.scale.plan import Looked, ScalePlanned, look, planned
-from saleops.operations.scale.status import ScaleStatus, scale_status
+from saleops.operations.scale.status import ScaleStatus, recorded, scale_status
 from saleops.operations.scale.up import Means, ScaledUp, scale_up
 from saleops.operations.scale.wanted import Wants
 from saleops.services.kube_api.machines import Machine, feed_pool
@@ -116,6 +116,7 @@ class ScaleBench:
     lasts_s: float = 3600
     times: LeadTimes = field(default_factory=LeadTimes)
     node_cpu: str = "4"
+    sale: str = SALE  # whose the wants are; the namespace stays
     journal: MemoryScaleJournal = field(default_factory=MemoryScaleJournal)
     events: list[Event] = field(default_factory=list)
 
@@ -282,7 +283,7 @@ class ScaleBench:
             WantedPods(name, name, count, count * 2) for name, count in self.services.items()
         )
         return Wants(
-            SALE,
+            self.sale,
             self.opens.astimezone(SHANGHAI),
             (self.opens + timedelta(seconds=self.lasts_s)).astimezone(SHANGHAI),
             SHANGHAI,
@@ -350,6 +351,11 @@ class ScaleBench:
 
         now_ms = self.clock.now_ms()
         return may_go_down(self.wants, ask, now_ms=now_ms, accept_unseen=accept)[1]
+
+    def early(self, reason: str = "") -> Sequence[str]:
+        means = self.means()
+        records = recorded(self.look(means), self.wants, means.cluster, means.journal, closing=True)
+        return before_it_opens(self.wants, records, now_ms=self.clock.now_ms(), reason=reason)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

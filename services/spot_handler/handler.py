@@ -12,7 +12,9 @@ raises for what a cluster may do; it is logged, counted and tried again.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 
 import msgspec
 
@@ -45,6 +47,11 @@ from saleops.services.spot_handler.surge import Surge
 log = logging.getLogger("saleops.services.spot_handler")
 
 SAFE_ANSWERS = 3  # in a row, before a notice counts as withdrawn
+NOTICE_ANSWERS = 2  # with the same text, before an end sooner than ASSUMED_S is believed
+CLOCK_ANSWERS = 3  # in a row that agree, before the cloud's clock is believed to have jumped
+JUMP_S = 3.0  # clocks that differ by less agree: a Date header is whole seconds
+FAR_S = 900.0  # notices are 300 s ahead: an end later than this is no end to go by
+CONFIRM_S = 1.0  # a new notice is asked for again after this
 IDLE_S = 5.0
 RETRY_S = 1.0
 DEAD_AFTER_S = 180.0  # longer than any step: six calls of the API at their slowest
@@ -75,9 +82,13 @@ class Handler:
         self._lock = threading.Lock()
         self._answer: Answer | None = None
         self._safe_in_a_row = 0
-        self._first_text = ""  # the notice as it was when we read it for the first time
-        self._first_seen = (0.0, 0.0)  # when: wall clock (cloud's), monotonic
-        self._skew_s = 0.0
+        self._notice_text: str | None = None  # the notice as we read it last
+        self._notice_seen_s = 0.0  # when we read that text for the first time, monotonic
+        self._notice_answers = 0  # how often
+        self._inherited: str | None = None  # the notice of a drain that an earlier life began
+        self._offset_s = wall_s() - monotonic_s()  # the cloud's clock minus the monotonic one
+        self._offset_sure = False
+        self._offsets: deque[float] = deque(maxlen=CLOCK_ANSWERS)  # what the last answers said
         self._polled_s = self._moved_s = monotonic_s()
         self._heard_s = -SILENT_AFTER_S
         self._node = settings.node
@@ -118,7 +129,10 @@ class Handler:
         due_s = self._monotonic_s()
         while not self._stopping.is_set():
             self.poll()
-            due_s = max(due_s + self._settings.poll_s, self._monotonic_s() - self._settings.poll_s)
+            poll_s = self._settings.poll_s
+            if 0 < self._notice_answers < NOTICE_ANSWERS:
+                poll_s = min(poll_s, CONFIRM_S)
+            due_s = max(due_s + poll_s, self._monotonic_s() - poll_s)
             self._stopping.wait(max(due_s - self._monotonic_s(), 0.0))
 
     def poll(self) -> None:
@@ -135,18 +149,39 @@ class Handler:
                     log.warning("no answer to go by: %s", answer.why)
                 return
             self._heard_s = self._polled_s
-            self._skew_s = answer.skew_s
-            self._metrics.set("saleops_spot_clock_skew_seconds", round(answer.skew_s, 1))
+            self._hear_clock(answer.skew_s)
             if isinstance(answer, Safe):
                 self._safe_in_a_row += 1
             else:
                 self._safe_in_a_row = 0
-                if answer.text != self._first_text:
-                    self._first_text = answer.text
-                    self._first_seen = (self.now_s(), self._polled_s)
+                if answer.text != self._notice_text:
+                    self._notice_text, self._notice_answers = answer.text, 0
+                    self._notice_seen_s = self._polled_s
                     log.warning("this machine is to be reclaimed: %s", answer.text)
+                self._notice_answers += 1
         if isinstance(answer, Notice) or self._safe_in_a_row == SAFE_ANSWERS:
             self._wake.set()
+
+    def _hear_clock(self, skew_s: float) -> None:
+        """Follow the cloud's clock; a jump only once several answers in a row agree on it.
+
+        Before anything is confirmed the earlier of the two clocks counts: a drain must not hurry because of one wrong header.
+        """
+        wall_s, monotonic_s = self._wall_s(), self._monotonic_s()
+        offset_s = wall_s + skew_s - monotonic_s
+        self._offsets.append(offset_s)
+        middle_s = median(self._offsets)
+        agree = max(abs(one - middle_s) for one in self._offsets) <= JUMP_S
+        if agree and len(self._offsets) == CLOCK_ANSWERS:
+            if abs(middle_s - self._offset_s) > JUMP_S:
+                log.warning("the cloud's clock is %.0f s from ours", middle_s - self._offset_s)
+            self._offset_s, self._offset_sure = middle_s, True
+        elif not self._offset_sure:
+            self._offset_s = min(self._offset_s, offset_s)
+        elif abs(offset_s - self._offset_s) > JUMP_S:
+            log.warning("one answer's clock is %.0f s off; not used", offset_s - self._offset_s)
+        used_s = self._offset_s + monotonic_s - wall_s
+        self._metrics.set("saleops_spot_clock_skew_seconds", round(used_s, 1))
 
     # -- what probes ask -------------------------------------------------------------------------------------
 
@@ -167,8 +202,8 @@ class Handler:
     # -- acting ----------------------------------------------------------------------------------------------
 
     def now_s(self) -> float:
-        """The cloud's clock, as far as we know it."""
-        return self._wall_s() + self._skew_s
+        """The cloud's clock, as far as it is confirmed; a step of the node's own clock does not move it."""
+        return self._monotonic_s() + self._offset_s
 
     def step(self) -> float:
         """Do what there is to do; how long to wait before the next look."""
@@ -201,8 +236,17 @@ class Handler:
                 return IDLE_S
         elif not self._cordoned:
             self._cordon()
-        if self._settings.mode == "cordon-only" or record.finished:
+        if self._settings.mode == "cordon-only":
             return IDLE_S
+        if self.now_s() > record.termination_s + OUTLIVED_S:
+            return IDLE_S  # the machine lives on, so that time was wrong: no reason to delete
+        if record.finished:
+            assert self._draining is not None, "loaded"
+            if self.now_s() >= record.termination_s or not self._draining.doomed():
+                return IDLE_S
+            log.warning("pods have come to %s after it was empty", self._node)
+            record = msgspec.structs.replace(record, finished=False)
+            self._write(record)
         self._drain(record)
         return self._settings.tick_s if self._record and not self._record.finished else IDLE_S
 
@@ -219,6 +263,7 @@ class Handler:
             Surge(self._cluster, node.name), self._metrics, self._write, begun=left
         )
         if self._record is not None:
+            self._inherited = self._record.notice
             log.warning("going on with a drain that was begun before: %s", self._record.notice)
         self._loaded = True
         log.info("watching over node %s (%s)", node.name, self._settings.mode)
@@ -242,17 +287,28 @@ class Handler:
         return ObjectRef("v1", "Node", "", self._node)
 
     def _termination_s(self, notice: Notice, seen_s: float) -> float:
-        """When the machine goes. A time that cannot be read, or was over when we first saw it, is taken for ASSUMED_S."""
-        if notice.terminates is not None and notice.terminates.timestamp() > seen_s:
-            return notice.terminates.timestamp()
-        return seen_s + ASSUMED_S
+        """When the machine goes. A time that was over when we first saw it, or is too far ahead, is taken for ASSUMED_S;
+        one sooner than that counts once a second answer has said the same."""
+        ends_s, assumed_s = notice.terminates.timestamp(), seen_s + ASSUMED_S
+        if not seen_s < ends_s <= seen_s + FAR_S:
+            return assumed_s
+        return ends_s if self._notice_answers >= NOTICE_ANSWERS else max(ends_s, assumed_s)
+
+    def _seen_s(self) -> float:
+        """When we first saw the notice, by the cloud's clock as it is known now."""
+        return self._notice_seen_s + self._offset_s
 
     def _take(self, notice: Notice) -> None:
         """A notice is in force: make sure that the record says so and the node is cordoned."""
         record, text = self._record, notice.text
-        seen_s = self._first_seen[0]
         if record is not None and record.notice == text:
+            seen_s = record.seen_s if text == self._inherited else self._seen_s()
+            ends_s = self._termination_s(notice, seen_s)
+            if abs(ends_s - record.termination_s) > JUMP_S:
+                log.warning("the end is %+.0f s from what was taken", ends_s - record.termination_s)
+                self._write(msgspec.structs.replace(record, termination_s=ends_s, seen_s=seen_s))
             return
+        seen_s, self._inherited = self._seen_s(), None
         if record is not None:
             log.warning("the notice changed: %s", text)
             self._write(
@@ -282,7 +338,7 @@ class Handler:
     def _cordon(self) -> None:
         """Cordon, taint and label; once a life, and harmless twice."""
         node = self._cluster.set_unschedulable(self._node, True)
-        read_s = self._first_seen[1]
+        read_s = self._notice_seen_s
         if TAINT not in (taint.key for taint in node.taints):  # a restart finds it there
             took_s = self._monotonic_s() - read_s if read_s else 0.0
             self._metrics.count("saleops_spot_cordons_total")
@@ -356,7 +412,8 @@ class Handler:
         )
         self._cluster.annotate(self._ref, {RECORD: None})
         with self._lock:
-            self._record, self._cordoned, self._first_text = None, False, ""
+            self._record, self._cordoned, self._notice_text = None, False, None
+            self._inherited, self._notice_answers = None, 0
         self._metrics.count("saleops_spot_cancelled_total")
         self._metrics.set("saleops_spot_pods_left", 0)
         log.warning("the notice was withdrawn; %s takes pods again", self._node)
@@ -369,8 +426,8 @@ class Handler:
             return
         self._cluster.set_unschedulable(self._node, True, dry_run=True)
         facts = DrainFacts(
-            self._termination_s(notice, self._first_seen[0]),
-            self._first_seen[0],
+            self._termination_s(notice, self._seen_s()),
+            self._seen_s(),
             tuple(DoomedPod(pod, workload) for pod, workload in self._draining.doomed()),
         )
         rules, now_s = self._settings.rules, self.now_s()

@@ -3,9 +3,10 @@
     GET /latest/meta-data/instance/spot/termination-time     404: not now; else "2026-11-05T16:05:00Z", about 5 minutes ahead
     PUT /latest/api/token                                    hardened mode: the header that opens the rest, for a while
 
-An answer is one of three, and only a 404 of that very path means "safe". A token comes first; a service without the token path
-(404, 405) is asked without one, and asked for a token again after a while, because hardening can be switched on while we run.
-403 means that the token is not, or no longer, good: renew it. Whatever else happens is "unknown", never "safe".
+An answer is one of three: only a 404 of that very path means "safe", only a time that can be read is a notice, and whatever
+else happens is "unknown", never "safe". A token comes first; a service without the token path (404, 405) is asked without
+one, and asked for a token again after a while, because hardening can be switched on while we run. 403 means that the token is
+not, or no longer, good: renew it.
 (Alibaba Cloud ECS, "Instance metadata", "Preemptible instances".)
 """
 
@@ -34,7 +35,7 @@ PAUSE_S = 0.2
 BODY_MAX = 4096
 SKEW_FLOOR_S = 1.5  # a Date header is whole seconds: less is no skew
 ASSUMED_S = 180.0
-"""A notice whose time cannot be read, or is over: the machine goes this long after we first saw it. Notices are 300 s ahead."""
+"""A notice whose time is over or absurdly far: the machine goes this long after we first saw it. Notices are 300 s ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class Safe:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """``terminates`` is None where the service's text is no time. ``skew_s``: the cloud's clock minus ours."""
+    """``skew_s``: the cloud's clock minus ours."""
 
-    terminates: datetime | None
+    terminates: datetime
     text: str
     skew_s: float = 0.0
 
@@ -98,17 +99,24 @@ class Metadata:
 
     def termination(self) -> Answer:
         """Never raises; a few seconds at most."""
-        try:
-            reply = self._get(TERMINATION)
-        except _Failed as error:
-            return Unknown(str(error))
-        skew_s = self._skew_s(reply)
-        if reply.status == 404:
-            return Safe(skew_s)
-        if reply.status != 200:
-            return Unknown(f"the metadata service answered {reply.status}")
-        text = reply.body.decode("utf-8", "replace").strip()[:64]
-        return Notice(read_time(text), text, skew_s)
+        text = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._sleep(PAUSE_S)
+            try:
+                reply = self._get(TERMINATION)
+            except _Failed as error:
+                return Unknown(str(error))
+            skew_s = self._skew_s(reply)
+            if reply.status == 404:
+                return Safe(skew_s)
+            if reply.status != 200:
+                return Unknown(f"the metadata service answered {reply.status}")
+            text = reply.body.decode("utf-8", "replace").strip()[:64]
+            terminates = read_time(text)
+            if terminates is not None:
+                return Notice(terminates, text, skew_s)
+        return Unknown(f"the metadata service's termination time is none: {text!r}")
 
     def instance_id(self) -> str:
         """Empty where it cannot be had."""

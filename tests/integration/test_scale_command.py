@@ -96,7 +96,12 @@ def test_plan_up_status_down(
 
     _, err = run(capsys, "scale", "down", *flags, "--yes", code=5)
     assert "nobody knows what is still on its way" in err
-    gone, _ = run(capsys, "scale", "down", *flags, "--yes", "--accept-unseen", "a rehearsal")
+    unseen = ("--yes", "--accept-unseen", "a rehearsal")
+    _, err = run(capsys, "scale", "down", *flags, *unseen, code=5)
+    assert "is scaled up and opens in" in err
+    gone, _ = run(capsys, "scale", "down", *flags, *unseen, "--before-sale", "a rehearsal")
+    journal = next((folder / ".saleops" / "scale").iterdir()).read_text()
+    assert "before the sale opens: a rehearsal" in journal
     assert gone["restored"]
     for name in SERVICES:
         found = double.cluster().find_workload("Deployment", NAME, name)
@@ -169,9 +174,21 @@ def test_explain_says_every_figure_and_its_source(
         ("--lead", "start_s"),
         ("--at", "tomorrow"),
         ("--at", "2026-11-27T00:00:00"),
+        ("--at", "0001-01-01T00:00:00+08:00"),
+        ("--at", "9999-12-31T23:59:59-08:00"),
+        ("--namespace", "../x"),
         ("--kubeconfig", "/nowhere"),
     ],
-    ids=["figure", "no number", "no time", "no zone", "no cluster"],
+    ids=[
+        "figure",
+        "no number",
+        "no time",
+        "no zone",
+        "first year",
+        "last year",
+        "no namespace",
+        "no cluster",
+    ],
 )
 def test_wrong_input_exits_2(
     folder: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
@@ -266,7 +283,8 @@ def test_killed_while_it_waits_the_next_run_goes_on(
         child.wait(10)
 
     report, _ = run(capsys, "scale", "up", *flags, "--yes")
-    gone, _ = run(capsys, "scale", "down", *flags, "--yes", "--accept-unseen", "a rehearsal")
+    off = ("--yes", "--accept-unseen", "a rehearsal", "--before-sale", "a rehearsal")
+    gone, _ = run(capsys, "scale", "down", *flags, *off)
 
     assert report["ready"]
     assert gone["restored"]

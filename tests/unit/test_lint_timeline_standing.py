@@ -1,11 +1,16 @@
 """The time line of jobs that run each second, and of what nobody can judge."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from lint_fleets import HPA, cron_yaml, facts, fleet_of
+from saleops.cli.main import app
 from saleops.config.sale import Sale, load_sale
+from saleops.domain.timeline.model import Reclaim
+from saleops.errors import GateFailed
 from saleops.operations.lint import timeline_runs
 from saleops.operations.lint.timeline import TimelineReport, timeline
 
@@ -27,7 +32,7 @@ def sale() -> Sale:
     return load_sale(SALE)
 
 
-def report_of(sale: Sale, *texts: str, **options: int) -> TimelineReport:
+def report_of(sale: Sale, *texts: str, **options: Any) -> TimelineReport:
     return timeline(
         sale, fleet_of(*texts, sale=facts(pods={"order": 18, "catalog": 14})), **options
     )
@@ -162,3 +167,110 @@ def test_skipped_runs_of_a_frequent_job_are_one_event(sale: Sale) -> None:
     skipped = [one for one in report.events if "skipped by excludeDates" in one.text]
     assert len(skipped) < 5
     assert "runs of it" in skipped[0].text
+
+
+# What was not read, and pods that a reclaim cannot take
+
+STRATEGY = "node.alibabacloud.com/spot-strategy"
+
+
+def failed(*args: str) -> GateFailed:
+    result = CliRunner().invoke(app, ["lint", "--timeline", str(SALE), *args])
+    assert isinstance(result.exception, GateFailed), result.output
+    return result.exception
+
+
+def test_a_file_that_cannot_be_parsed_withholds_go(tmp_path: Path) -> None:
+    (tmp_path / "order.yaml").write_text(DEPLOYMENT)
+    (tmp_path / "broken.yaml").write_text("a: [1\nb: 2\n")
+
+    error = failed(str(tmp_path))
+
+    assert error.exit_code == 3
+    assert f"cannot be judged: {tmp_path / 'broken.yaml'}:" in error.message
+    assert error.hint == "Mend, render or leave out the files that cannot be read."
+
+
+@pytest.mark.parametrize("text", ["", "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"])
+def test_without_a_workload_nothing_was_judged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+
+    error = failed(str(tmp_path))
+
+    assert "cannot be judged: no workload was read: nothing was judged" in error.message
+    assert error.hint == "Name the folder with the Deployments that the sale runs on."
+
+
+def test_the_hint_names_lint_only_where_a_cronhpa_is_the_cause(sale: Sale) -> None:
+    down = report_of(sale, cron_yaml(UP, EACH_SECOND), DEPLOYMENT)
+    lost = report_of(sale, DEPLOYMENT, reclaim=Reclaim(0.9, 60))
+    missing = report_of(sale, cron_yaml(UP))
+
+    assert "names the lines to mend" in down.hint()
+    assert lost.hint().startswith("More pods, or a Deployment that requires on-demand nodes")
+    assert missing.hint() == "Add the manifest of the workload that is missing to PATH."
+
+
+def required(*terms: str) -> str:
+    listed = ", ".join(f"{{matchExpressions: [{one}]}}" for one in terms)
+    return (
+        "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+        f"{{nodeSelectorTerms: [{listed}]}}}}}}"
+    )
+
+
+NO_SPOT = f"{{key: {STRATEGY}, operator: In, values: [NoSpot]}}"
+CORE = "{key: saleops.io/pool, operator: In, values: [core]}"
+NOT_IN = f"{{key: {STRATEGY}, operator: NotIn, values: [SpotAsPriceGo, SpotWithPriceLimit]}}"
+ONE_OF_TWO = f"{{key: {STRATEGY}, operator: NotIn, values: [SpotAsPriceGo]}}"
+ZONE = "{key: topology.kubernetes.io/zone, operator: In, values: [a]}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "taken"),
+    [
+        (required(NO_SPOT), False),
+        (required(NO_SPOT, CORE), False),
+        (required(NOT_IN), False),
+        (f"nodeSelector: {{{STRATEGY}: NoSpot}}", False),
+        (required(ONE_OF_TWO), True),
+        (required(NO_SPOT, ZONE), True),
+        (required(NO_SPOT).replace("required", "preferred"), True),
+        ("affinity: 5, nodeSelector: [x]", True),
+    ],
+)
+def test_pods_that_require_nodes_on_demand_are_not_reclaimed(
+    sale: Sale, spec: str, taken: bool
+) -> None:
+    report = report_of(
+        sale, DEPLOYMENT.replace("spec: {cont", f"spec: {{{spec}, cont"), reclaim=Reclaim(0.9, 60)
+    )
+
+    assert any(one.service == "order-service" for one in report.reclaim) is taken
+
+
+def test_workloads_of_one_service_are_judged_together_after_a_reclaim(sale: Sale) -> None:
+    core = DEPLOYMENT.replace("name: order-service", "name: order-core").replace(
+        "spec: {cont", f"spec: {{{required(NO_SPOT)}, cont"
+    )
+
+    report = report_of(sale, DEPLOYMENT, core, reclaim=Reclaim(0.5, 60))
+    worse = report_of(
+        sale, DEPLOYMENT, core.replace("replicas: 20", "replicas: 5"), reclaim=Reclaim(0.9, 60)
+    )
+
+    row = next(one for one in report.reclaim if one.service.startswith("order"))
+    assert (row.service, row.pods_before, row.pods_left) == ("order-service + order-core", 40, 30)
+    assert (row.capacity_rps, row.demand_rps, row.go) == (13_500.0, 5000.0, True)
+    row = next(one for one in worse.reclaim if one.service.startswith("order"))
+    assert (row.pods_left, row.go) == (7, False)
+    assert any(one.service == "order-service" and one.inside for one in worse.shortages)
+
+
+def test_a_workload_short_alone_is_no_shortage_where_the_others_have_room(sale: Sale) -> None:
+    core = DEPLOYMENT.replace("name: order-service", "name: order-core")
+
+    report = report_of(sale, cron_yaml(UP, EACH_SECOND), DEPLOYMENT, core)
+
+    assert not [one for one in report.shortages if one.service == "order-service" and one.inside]
+    assert any(one.startswith("order-service alone is short") for one in report.notes)

@@ -367,6 +367,16 @@ def test_a_gateway_in_the_sale_file_is_the_one_door(sale: Sale) -> None:
     assert "upstreams" in texts["secret.example.yaml"]
 
 
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public", "kube-drop"])
+def test_a_namespace_of_kubernetes_itself_is_refused(
+    sale: Sale, profile: Profile, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="namespace would be Kubernetes' own"):
+        plan_render(changed(sale, name=name), profile, tmp_path / "k8s")
+
+    assert not (tmp_path / "k8s").exists()
+
+
 def test_huge_pods_are_refused(sale: Sale) -> None:
     huge = sale.services["order"].model_copy(update={"memory": "900Gi"})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -250,6 +251,71 @@ def test_every_queue_is_asked_and_a_half_is_counted_once() -> None:
     assert (state.waiting, state.in_flight, state.dead) == (3 * groups, groups, groups)
     assert state.discarded == 1
     assert state.halves == (2 if orders else 0)
+
+
+def standing() -> ScaleBench:
+    """Up, an hour and more before the sale."""
+    bench = ScaleBench(services={"order": 20})
+    bench.kube.add_nodes(6)
+    bench.deploy("order", replicas=2)
+    bench.hpa("order", low=2, high=4)
+    assert bench.up().ready
+    return bench
+
+
+@pytest.mark.parametrize("left_s", [86_399, 3_600, 50, 1])
+def test_a_floor_that_stands_for_a_sale_to_come_is_not_given_back(left_s: float) -> None:
+    bench = standing()
+    bench.opens = bench.now + timedelta(seconds=left_s)
+
+    with pytest.raises(Refused, match="is scaled up and opens in") as refused:
+        bench.early()
+
+    assert refused.value.exit_code == 5
+    assert "--before-sale" in (refused.value.hint or "")
+
+
+def test_a_sale_that_is_off_is_given_back_with_a_reason() -> None:
+    bench = standing()
+
+    (told,) = bench.early("called off, ticket 4711")
+    assert told.endswith("before the sale opens: called off, ticket 4711")
+    assert bench.down().restored
+    assert bench.early() == ()  # nothing stands any more
+
+
+def test_after_the_close_no_reason_is_asked_for() -> None:
+    assert raised().early() == ()
+
+
+# -- other sales, and things that went ------------------------------------------------------------------------------
+
+
+def test_going_down_leaves_what_another_sale_recorded() -> None:
+    bench = raised()
+    bench.sale, bench.journal = "other", type(bench.journal)()
+
+    report = bench.down(force=True)
+
+    assert report.steps == ()
+    assert bench.bounds("order") == (20, 40)
+    assert bench.pool_size("core") == 4
+    assert not bench.status().scaled
+    assert any(f"held by {SALE}" in one for one in bench.status().notes)
+
+
+def test_what_was_deleted_meanwhile_is_closed_in_the_journal() -> None:
+    bench = standing()
+    path = f"/apis/autoscaling/v2/namespaces/{SALE}/horizontalpodautoscalers/order"
+    bench.kube.call("DELETE", path)
+    bench.kube.call("DELETE", f"/apis/apps/v1/namespaces/{SALE}/deployments/order")
+
+    report = bench.down()
+
+    assert report.restored
+    assert {one.result for one in report.steps} == {"gone"}
+    assert bench.journal.records == {}
+    assert bench.down().steps == ()
 
 
 # -- status --------------------------------------------------------------------------------------------------------

@@ -1,14 +1,18 @@
 """Going up: nodes before pods, barriers with counts and reasons, second runs, kills, conflicts, throttling."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from saleops.adapters.file_scale_journal import MemoryScaleJournal, scale_journal_path
 from saleops.domain.cloud.calls import Call
 from saleops.domain.lead_times import LeadTimes
-from saleops.domain.scale_records import record_in
-from saleops.errors import CloudError
-from saleops.events import Finished, Started
+from saleops.domain.scale_records import record_in, without_user
+from saleops.errors import CloudError, Refused
+from saleops.events import Finished, Started, Warned
+from saleops.operations.scale.gate import may_go_up
 from scale_bench import SALE, Deadly, Killed, ScaleBench
 
 
@@ -401,3 +405,92 @@ def test_an_elastic_pool_s_minimum_is_raised_and_given_back() -> None:
     assert down.restored
     assert back is not None
     assert (back.low, back.high) == (1, 3)
+
+
+# -- whose it is, and what it was ------------------------------------------------------------------------------------
+
+
+def test_what_another_sale_recorded_is_not_touched() -> None:
+    bench = both_sides()
+    bench.up()
+    before = bench.bounds("order")
+    bench.sale, bench.journal = "other", type(bench.journal)()
+    bench.services = {"order": 30}
+    bench.forget_calls()
+
+    with pytest.raises(Refused, match=f"by {SALE}") as refused:
+        bench.up()
+
+    assert refused.value.exit_code == 5
+    assert f"`saleops scale down {SALE}`" in (refused.value.hint or "")
+    assert bench.bounds("order") == before
+    assert bench.cluster_writes == []
+    assert bench.port.writes == []
+
+
+def test_a_floor_of_another_sale_is_not_held() -> None:
+    bench = both_sides()
+    bench.up()
+    bench.sale, bench.services = "other", {"order": 30}
+    bench.forget_calls()
+
+    held = bench.hold(5)
+
+    assert held.restored_count == 0
+    assert bench.cluster_writes == []
+
+
+def test_during_a_spot_drain_the_original_is_what_was_before_it() -> None:
+    bench = both_sides()
+    hpa = bench.kube.cluster().find_hpa(SALE, "order")
+    assert hpa is not None
+    surge = {"min": 2, "max": 4, "set_min": 5, "set_max": 5, "base": 2, "nodes": {"n": 3}}
+    bench.kube.cluster().annotate(hpa.ref, {"saleops.io/spot-floor": json.dumps(surge)})
+    bench.kube.cluster().set_hpa_bounds(SALE, "order", min_replicas=5, max_replicas=5)
+    bench.kube.cluster().set_replicas("Deployment", SALE, "order", 5)
+
+    assert bench.up().ready
+
+    records = bench.journal.records
+    assert records[f"HorizontalPodAutoscaler {SALE}/order"].original == {"min": 2, "max": 4}
+    assert records[f"Deployment {SALE}/order"].original == {"replicas": 2}
+
+
+def test_without_its_annotation_the_journal_s_original_stays_and_it_is_told() -> None:
+    bench = both_sides()
+    bench.up()
+    hpa = bench.kube.cluster().find_hpa(SALE, "order")
+    assert hpa is not None
+    bench.kube.cluster().annotate(hpa.ref, {"saleops.io/scale": None})
+    bench.kube.cluster().set_hpa_bounds(SALE, "order", min_replicas=5, max_replicas=14)
+
+    bench.up()
+
+    record = bench.journal.records[f"HorizontalPodAutoscaler {SALE}/order"]
+    assert record.original == {"min": 2, "max": 4}
+    warned = [one.message for one in bench.events if isinstance(one, Warned)]
+    assert any("is min 5, max 14" in one and "min 2, max 4" in one for one in warned)
+
+
+def test_a_sale_that_is_over_is_not_scaled_up() -> None:
+    bench = ScaleBench(opens_in_s=-7200)
+
+    with pytest.raises(Refused, match="closed at"):
+        may_go_up(bench.wants, now=bench.now)
+
+
+def test_a_context_like_a_mail_address_keeps_its_cluster_s_name() -> None:
+    assert (
+        without_user("https://10.0.0.1 (context me@shop)") == "https://10.0.0.1 (context me@shop)"
+    )
+
+
+def test_a_password_in_the_server_s_url_reaches_neither_the_journal_nor_its_name() -> None:
+    cluster = "https://admin:SE@CRET@10.0.0.1:6443"
+    journal = MemoryScaleJournal()
+
+    journal.begin(command="scale up", who="me", cluster=cluster)
+
+    assert journal.lines[0]["cluster"] == "https://10.0.0.1:6443"
+    path = scale_journal_path(Path("state"), SALE, cluster)
+    assert path.name == f"{SALE}@https-10.0.0.1-6443.jsonl"

@@ -288,6 +288,77 @@ def test_a_clock_that_is_behind_the_clouds_does_not_make_it_late() -> None:
     assert stage.pods("spot-0") == []
 
 
+def held() -> Stage:
+    """A pod that its budget never lets go."""
+    stage = Stage(replicas=1)
+    stage.double.budget("order", namespace="shop", app="order", minAvailable=9)
+    return stage
+
+
+@pytest.mark.parametrize("skew_s", [3600.0, -3600.0])
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_one_wrong_clock_moves_no_deadline(at: int, skew_s: float) -> None:
+    stage = held()
+    handler = stage.handler()
+    stage.play(handler, at)
+    stage.notice(300)
+    right = stage.said.answer
+    assert isinstance(right, Notice)
+    stage.said.answer = Notice(right.terminates, right.text, skew_s)
+    stage.play(handler, 1)
+    stage.said.answer = right
+
+    stage.play(handler, 60)
+
+    assert stage.metrics.of("saleops_spot_evictions_total", "deleted") == 0
+    record = read_record(stage.node()["metadata"]["annotations"])
+    assert record is not None
+    assert abs(record.termination_s - right.terminates.timestamp()) < 3
+
+
+@pytest.mark.parametrize("in_s", [-1e6, -1.0, 2.0, 1e6])
+def test_one_answer_with_an_odd_time_deletes_nothing_at_once(in_s: float) -> None:
+    stage = held()
+    handler = stage.handler()
+    stage.notice(in_s)
+    stage.play(handler, 1)
+    stage.said.answer = Unknown("no answer")
+
+    stage.play(handler, 60)
+
+    assert stage.metrics.of("saleops_spot_evictions_total", "deleted") == 0
+
+
+def test_a_record_whose_end_is_long_over_deletes_nothing() -> None:
+    stage = held()
+    record = Record(180.0, 0.0)
+    path = "/api/v1/nodes/spot-0"
+    stage.double.patch(path, {"metadata": {"annotations": {"saleops.io/spot-drain": record.encoded()}}})  # fmt: skip
+
+    stage.play(stage.handler(), 10)
+
+    assert stage.pods("spot-0")
+    assert "unschedulable" not in stage.node()["spec"]
+
+
+def test_a_pod_that_lands_after_the_drain_goes_too() -> None:
+    stage = Stage()
+    handler = stage.handler()
+    stage.notice(250)
+    stage.play(handler, 60)
+    assert stage.pods("spot-0") == []
+    spec = {"nodeName": "spot-0", "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "a", "image": "x/y:1"}]}  # fmt: skip
+    stage.double.create(
+        "/api/v1/namespaces/shop/pods", {"metadata": {"name": "late"}, "spec": spec}
+    )
+    assert stage.pods("spot-0")
+
+    stage.play(handler, 60)
+
+    assert stage.pods("spot-0") == []
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "\x00", '{"termination_s": "soon"}'])
 def test_a_record_that_cannot_be_read_is_none(text: str) -> None:
     assert read_record({"saleops.io/spot-drain": text}) is None

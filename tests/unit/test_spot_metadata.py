@@ -136,13 +136,25 @@ def test_a_slow_service_costs_no_more_than_its_timeouts(double: MetadataDouble) 
     assert time.monotonic() - began < 0.8
 
 
-def test_text_that_is_no_time_is_still_a_notice(double: MetadataDouble) -> None:
-    double.flip(None, text="soon")
+@pytest.mark.parametrize("text", ["", " \n", "soon", "<html>"])
+def test_a_200_without_a_time_is_asked_again_and_then_unknown(
+    double: MetadataDouble, text: str
+) -> None:
+    double._notice = text
 
     answer = client(double).termination()
 
-    assert isinstance(answer, Notice)
-    assert answer.terminates is None
+    assert isinstance(answer, Unknown)
+    assert sum(path == TERMINATION for _, path, _ in double.requests) == 3
+
+
+def test_one_garbled_answer_hides_no_notice(double: MetadataDouble) -> None:
+    metadata = client(double)
+    metadata.termination()
+    double.flip(300)
+    double.fault("garbage")
+
+    assert isinstance(metadata.termination(), Notice)
 
 
 def test_nobody_there_is_unknown() -> None:

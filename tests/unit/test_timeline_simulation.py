@@ -147,6 +147,17 @@ def test_a_reclaim_of_nodes_takes_the_spot_ones() -> None:
     assert outcome.courses[0].counts[-1].pending == 4
 
 
+def test_a_reclaim_does_not_take_pods_that_require_nodes_on_demand() -> None:
+    core = Service("core", 10, 50.0, TIMES, 1000, 1024, demand=FLAT, on_demand=True)
+    pool = Pool("core", 4000, 8192, 10, desired=3, low=3, high=3)
+    spot = Pool("spot", 4000, 8192, 10, desired=3, low=3, high=3, spot=True)
+
+    for pools in ((), (spot,), (spot, pool)):
+        outcome = simulate(Scenario(600, (core,), pools, Reclaim(1.0, 60)))
+
+        assert sizes(course_of(outcome, "core")) == [(0, 600, 10)]
+
+
 def test_a_shortage_names_its_second_its_length_and_its_cause() -> None:
     runs = (Run(120, 10, False, "cron/down x.yaml:15"), Run(1410, 100, False, "cron/up"))
     demand = Demand(((0, 5000.0),))
@@ -237,7 +248,7 @@ _POOL = st.builds(
 @settings(max_examples=120, deadline=None)
 @given(
     services=st.lists(
-        st.tuples(st.integers(0, 60), _TIMES, st.integers(100, 3000), _HPA, st.lists(_RUN, max_size=6), _DEMAND),
+        st.tuples(st.integers(0, 60), _TIMES, st.integers(100, 3000), _HPA, st.lists(_RUN, max_size=6), _DEMAND, st.booleans()),
         min_size=1,
         max_size=4,
     ),
@@ -245,15 +256,17 @@ _POOL = st.builds(
     reclaim=st.none() | st.builds(Reclaim, st.floats(0.01, 1.0), st.integers(0, 3000)),
 )  # fmt: skip
 def test_no_pod_appears_or_is_lost_and_capacity_is_never_negative(
-    services: list[tuple[int, PodTimes, int, Hpa | None, list[Run], Demand]],
+    services: list[tuple[int, PodTimes, int, Hpa | None, list[Run], Demand, bool]],
     pools: list[Pool],
     reclaim: Reclaim | None,
 ) -> None:
     scenario = Scenario(
         3600,
         tuple(
-            Service(f"s{number}", pods, 100.0, times, cpu, 512, hpa, tuple(runs), demand)
-            for number, (pods, times, cpu, hpa, runs, demand) in enumerate(services)
+            Service(
+                f"s{number}", pods, 100.0, times, cpu, 512, hpa, tuple(runs), demand, on_demand=core
+            )
+            for number, (pods, times, cpu, hpa, runs, demand, core) in enumerate(services)
         ),
         tuple(pools),
         reclaim,

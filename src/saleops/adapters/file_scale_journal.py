@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from saleops.adapters.file_cloud_journal import append_line, owned_lines, read_cloud_journal
-from saleops.domain.scale_records import Record, records_of
+from saleops.domain.scale_records import Record, records_of, without_user
 
 FOLDER = "scale"
 
 
 def scale_journal_path(state_dir: Path, sale: str, cluster: str) -> Path:
     """The journal of ``sale`` in ``cluster``, whose name is made fit for a file."""
-    return (
-        state_dir / FOLDER / f"{sale}@{re.sub(r'[^A-Za-z0-9.-]+', '-', cluster).strip('-')}.jsonl"
-    )
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", without_user(cluster)).strip("-")
+    return state_dir / FOLDER / f"{sale}@{name}.jsonl"
 
 
 class MemoryScaleJournal:
@@ -31,10 +30,13 @@ class MemoryScaleJournal:
         return records_of(self.lines)
 
     def begin(self, *, command: str, who: str, cluster: str) -> None:
-        self._add({"type": "run", "command": command, "who": who, "cluster": cluster})
+        self._add({"type": "run", "command": command, "who": who, "cluster": without_user(cluster)})
 
     def record(self, key: str, record: Record) -> None:
         self._add({"type": "recorded", "key": key, "record": record.document})
+
+    def note(self, text: str) -> None:
+        self._add({"type": "note", "text": text})
 
     def restored(self, key: str) -> None:
         self._add({"type": "restored", "key": key})

@@ -55,7 +55,7 @@ def timeline(
 
     `saleops lint --timeline SALE PATH...` is the same. Services that PATH lacks are taken as the sale plans them. Exits 3
     when demand exceeds capacity while the sale is open, when --reclaim leaves too little, or when a service cannot be judged:
-    its CronHPA has a job that is refused, or scales what PATH lacks.
+    its CronHPA has a job that is refused, or scales what PATH lacks; a file cannot be read; PATH has no workload.
 
     Examples:
       saleops lint timeline sale.yaml k8s/
@@ -70,6 +70,7 @@ def timeline(
     from saleops.operations.lint.reading import parse_texts, read_paths
     from saleops.operations.lint.sale_facts import read_facts
     from saleops.operations.lint.timeline import timeline as run
+    from saleops.operations.lint.timeline_scenario import UNREAD
 
     context = context_of(ctx)
     strike = _reclaim(reclaim, at)
@@ -78,10 +79,12 @@ def timeline(
     texts = read_paths(paths, stdin=lambda: sys.stdin.buffer.read(), stdin_name=stdin_name)
     parsed = parse_texts(texts)
     for trouble in parsed.troubles:
+        if trouble.id in UNREAD:
+            continue  # the report says it
         context.screen.note(f"{trouble.document.file}: {trouble.message}")
     report = run(
         loaded,
-        Fleet(tuple(parsed.documents), sale=facts),
+        Fleet(tuple(parsed.documents), sale=facts, troubles=tuple(parsed.troubles)),
         before_s=span_s(before, "--before"),
         after_s=span_s(after, "--after"),
         reclaim=strike,
@@ -92,7 +95,7 @@ def timeline(
         said = report.findings()
         raise GateFailed(
             "\n".join(said),
-            hint="`saleops lint PATH... --sale SALE` names the lines to mend.",
+            hint=report.hint(),
         )
 
 

@@ -96,7 +96,8 @@ def plan(
 ) -> None:
     """Say what has to grow for SALE, in which order, and when each step has to start at the latest. Only reads.
 
-    Exits 3, NO-GO, when the latest safe start of anything is past, or when something that has to grow is not there.
+    Exits 3, NO-GO, when the latest safe start of anything is past, or when something that has to grow is not there;
+    5 when another sale holds it.
 
     Examples:
       saleops scale plan sale.yaml
@@ -170,13 +171,16 @@ def up(
     """Bring SALE's cluster to its size: nodes, wait until they are Ready, then pods, wait until they are Ready.
 
     Original sizes are recorded first, on the objects and in a journal. Ctrl-C leaves what was asked for; the same command goes
-    on. A second run changes nothing. Exits 3 when something is not there at its deadline, with counts and reasons.
+    on. A second run changes nothing. Refused, exit 5, when the sale is over or
+    another one holds the same things. Exits 3 when something is not there at its deadline, with counts and reasons.
 
     Examples:
       saleops scale up sale.yaml --dry-run
       saleops scale up sale.yaml --yes --hold
     """
+    from saleops.operations.scale.gate import may_go_up
     from saleops.operations.scale.hold import hold as keep
+    from saleops.operations.scale.holders import check_free
     from saleops.operations.scale.plan import look, planned
     from saleops.operations.scale.up import scale_up
 
@@ -186,7 +190,9 @@ def up(
     shell = context_of(ctx)
     with scale_session(shell, sale, flags, command="up", writes=not dry_run) as session:
         means, wants = session.means, session.wants
+        may_go_up(wants, now=session.now)
         looked = look(wants, means.cluster, means.side, now=session.now)
+        check_free(looked, wants, means.cluster)
         shown = planned(looked, wants, means.cluster, means.side, now=session.now)
         if dry_run:
             shell.screen.show(shown)
@@ -276,6 +282,15 @@ def down(
             show_default=False,
         ),
     ] = "",
+    before_sale: Annotated[
+        str,
+        typer.Option(
+            "--before-sale",
+            metavar="REASON",
+            help="Go down although the sale is still to come; the journal keeps why.",
+            show_default=False,
+        ),
+    ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Restore sizes that somebody changed meanwhile, too.")
     ] = False,
@@ -285,7 +300,7 @@ def down(
 ) -> None:
     """Give back what `scale up` took for SALE: pods, then nodes, drained, then caches and databases, to their recorded sizes.
 
-    Refused, exit 5, while the sale is open, and while messages, half messages or dead letters are left. Exits 3 when a disruption
+    Refused, exit 5, until the sale is over, and while messages, half messages or dead letters are left. Exits 3 when a disruption
     budget or the cloud kept something beyond its deadline; the same command goes on.
 
     Examples:
@@ -294,8 +309,9 @@ def down(
     """
     from saleops.operations.scale.down import scale_down
     from saleops.operations.scale.down_plan import plan_down
-    from saleops.operations.scale.gate import may_go_down
+    from saleops.operations.scale.gate import before_it_opens, may_go_down
     from saleops.operations.scale.plan import look
+    from saleops.operations.scale.status import recorded
 
     flags = _flags(
         profile, endpoint_cloud, region, state_dir, kubeconfig, context, namespace, pods_only, None
@@ -310,6 +326,10 @@ def down(
             accept_unseen=accept_unseen.strip(),
         )
         looked = look(wants, means.cluster, means.side, now=session.now)
+        records = recorded(looked, wants, means.cluster, means.journal, closing=True)
+        why = before_sale.strip()
+        early = before_it_opens(wants, records, now_ms=means.pods_clock.now_ms(), reason=why)
+        told = (*told, *early)
         going = plan_down(
             looked, wants, means.cluster, means.side, means.journal, force=force, told=told
         )
@@ -321,6 +341,8 @@ def down(
             if going.drains:
                 question += f", draining {counted(len(going.drains), 'node')}"
             shell.screen.confirm(f"{question}?", yes=yes)
+        for one in early:
+            means.journal.note(one)
         report = scale_down(going, looked, wants, means, timeout_s=timeout)
     shell.screen.show(report)
     if not report.restored:
@@ -353,11 +375,13 @@ def _pods_only(flags: ScaleFlags) -> ScaleFlags:
 
 
 def _planned(session: ScaleSession, at: str) -> "ScalePlanned":
+    from saleops.operations.scale.holders import check_free
     from saleops.operations.scale.plan import look, planned
 
     now = moment_of(at) if at else session.now
     means, wants = session.means, session.wants
     looked = look(wants, means.cluster, means.side, now=now)
+    check_free(looked, wants, means.cluster)
     return planned(looked, wants, means.cluster, means.side, now=now)
 
 

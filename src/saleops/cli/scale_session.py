@@ -100,7 +100,8 @@ def moment_of(text: str) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    # The first and last years cannot be told in every zone.
+    if moment is None or moment.tzinfo is None or not 1970 <= moment.year <= 9000:
         raise ConfigError(
             f"--at {text!r} is no point in time with its zone; nothing was done",
             hint="Example: --at 2026-11-26T23:00:00+08:00",
@@ -114,6 +115,7 @@ def scale_session(
 ) -> Iterator[ScaleSession]:
     """Open all of it. Raises ConfigError, Refused where another run writes a journal, ClusterError and CloudError."""
     from saleops import wiring
+    from saleops.domain.scale_records import without_user
     from saleops.operations.scale.looking import CloudSide
     from saleops.operations.scale.up import Means
     from saleops.operations.scale.wanted import wants_of
@@ -128,7 +130,7 @@ def scale_session(
         cluster = stack.enter_context(
             wiring.open_cluster(kubeconfig=flags.kubeconfig, context=flags.context)
         )
-        context.screen.note(f"{cluster.name}, namespace {wants.namespace}")
+        context.screen.note(f"{without_user(cluster.name)}, namespace {wants.namespace}")
         side = None
         if not flags.pods_only:
             opened = cloud_session(

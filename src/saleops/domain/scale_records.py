@@ -6,12 +6,14 @@ change, and stays until it is restored: a second run finds sizes that are its ow
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 RECORD = "saleops.io/scale"
 CLOUD_RECORD = "saleops.io/scale-cloud"
+SPOT_FLOOR = "saleops.io/spot-floor"
 
 Sizes = Mapping[str, int]
 
@@ -70,6 +72,21 @@ def cloud_records_in(annotations: Mapping[str, str]) -> dict[str, Record]:
 def cloud_records_text(records: Mapping[str, Record]) -> str:
     documents = {key: one.document for key, one in records.items()}
     return json.dumps(documents, separators=(",", ":"), sort_keys=True)
+
+
+def spot_original(annotations: Mapping[str, str]) -> dict[str, int]:
+    """The bounds an autoscaler had before the spot handler raised them for a drain, and the pods wanted then ("base"), each
+    with what it was raised to ("set_min", "set_max"); empty where no drain holds it."""
+    found = _loaded(annotations.get(SPOT_FLOOR, ""))
+    if not isinstance(found, Mapping):
+        return {}
+    sizes = _sizes({name: found.get(name) for name in ("min", "max", "set_min", "set_max", "base")})
+    return sizes or {}
+
+
+def without_user(cluster: str) -> str:
+    """A cluster's name without the user and password that its server's URL may hold."""
+    return re.sub(r"(?<=//)[^/\s]*@", "", cluster)
 
 
 def records_of(lines: Iterable[Mapping[str, Any]]) -> dict[str, Record]:

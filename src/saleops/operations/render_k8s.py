@@ -90,6 +90,11 @@ def plan_render(
 
     Raises ConfigError for what the two files do not agree on or do not say, Refused for files that somebody edited.
     """
+    if sale.name == "default" or sale.name.startswith("kube-"):
+        raise ConfigError(
+            f"the sale cannot be rendered: its namespace would be Kubernetes' own {sale.name!r}; nothing was written",
+            hint="Give the sale another name: its namespace is called like it.",
+        )
     planned = manifests_of(
         sale, profile, images=images, prepull=prepull, proxysql=proxysql, vswitches=vswitches
     )

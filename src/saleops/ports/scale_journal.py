@@ -20,6 +20,10 @@ class ScaleJournal(Protocol):
         """Write ``record`` down, on the disk when this returns. The original of an earlier one stays."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something a person said for a run: why the sale may go down before it opens."""
+        ...
+
     def restored(self, key: str) -> None:
         """``key`` is what it was again."""
         ...

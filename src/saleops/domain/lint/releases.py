@@ -47,6 +47,14 @@ class Releases:
             and len(self._homes[identity(other)]) < 2
         )
 
+    def may_meet(self, one: LintDocument, other: LintDocument) -> bool:
+        """As ``meet``, for who says that something is missing: a namespace that is not written down may be the other's."""
+        if self.meet(one, other):
+            return True
+        if one.says_namespace and other.says_namespace:
+            return False
+        return one.file == other.file or bool(self._of_file(one.file) & self._of_file(other.file))
+
     def _read(self, file: str) -> frozenset[str]:
         folder = posixpath.dirname(file.replace("\\", "/"))
         found = {_CHART.sub("", folder)}

@@ -84,6 +84,7 @@ class Service:
     runs: tuple[Run, ...] = ()
     demand: Demand | None = None
     cause: str = ""  # where its size is from
+    on_demand: bool = False  # its pods may only be on nodes that are never spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Reclaim:
-    """``share`` of the spot nodes is lost at once: of all nodes where none is spot, of each service's pods without nodes."""
+    """``share`` of the spot nodes is lost at once: of all nodes where none is spot.
+
+    Without nodes of each service's pods, but not of those that may only be on demand.
+    """
 
     share: float
     second: int

@@ -19,6 +19,8 @@ class Node:
     held: dict[str, int] = field(default_factory=dict)
 
     def fits(self, service: Service) -> int:
+        if service.on_demand and self.pool.spot:
+            return 0
         return max(
             0,
             min(
@@ -45,6 +47,7 @@ class Nodes:
     def __init__(self, pools: tuple[Pool, ...]) -> None:
         self.pools = pools
         self.unlimited = not pools
+        self._only_spot = all(pool.spot for pool in pools)
         self._numbers = 0
         self.nodes = [self._node(pool) for pool in pools for _ in range(pool.desired)]
 
@@ -58,8 +61,8 @@ class Nodes:
 
     def place(self, service: Service, pods: int) -> int:
         """Put as many of ``pods`` on nodes that are there as fit; returns how many."""
-        if self.unlimited:
-            return pods
+        if self.unlimited or (service.on_demand and self._only_spot):
+            return pods  # the nodes where they are were not read
         placed = 0
         for node in self.nodes:
             if placed == pods:

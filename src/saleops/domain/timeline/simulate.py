@@ -346,8 +346,9 @@ class _Simulation:
         lost: dict[str, int] = {}
         if self.nodes.unlimited:
             for name, pods in self.pods.items():
-                lost[name] = min(pods.ready, -int(-pods.ready * reclaim.share // 1))
-            text = f"{reclaim.share:.0%} of the pods are reclaimed"
+                if not pods.service.on_demand:
+                    lost[name] = min(pods.ready, -int(-pods.ready * reclaim.share // 1))
+            text = f"{reclaim.share:.0%} of the pods that may be on spot nodes are reclaimed"
         else:
             before = self.nodes.count
             nodes = self.nodes.lost(reclaim.share)

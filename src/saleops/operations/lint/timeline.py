@@ -1,5 +1,6 @@
 """``lint --timeline``: a sale's hours in the time machine, and what comes out of them."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
@@ -21,6 +22,7 @@ AROUND_S = 2 * 3600
 """Before the opening and after the close, unless asked otherwise."""
 SECONDS_MAX = 8 * 86_400
 EVENTS_MAX = 5_000
+_PLACE = re.compile(r":[0-9]+:[0-9]+: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,29 @@ class TimelineReport:
     unjudged: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def hint(self) -> str:
+        """What to do next, where it is no GO; only what helps with the causes there are."""
+        said = []
+        if any(one.inside and "CronHPA" in one.cause for one in self.shortages) or any(
+            "` sets " in one
+            or "it never runs" in one
+            or "names nothing" in one
+            or "not followed" in one
+            for one in self.unjudged
+        ):
+            said.append("`saleops lint PATH... --sale SALE` names the lines to mend.")
+        if any(not one.go for one in self.reclaim):
+            said.append(
+                "More pods, or a Deployment that requires on-demand nodes, outlast the reclaim."
+            )
+        if any(one.startswith("no workload was read") for one in self.unjudged):
+            said.append("Name the folder with the Deployments that the sale runs on.")
+        elif any("is in no manifest" in one for one in self.unjudged):
+            said.append("Add the manifest of the workload that is missing to PATH.")
+        if any(_PLACE.search(one) for one in self.unjudged):
+            said.append("Mend, render or leave out the files that cannot be read.")
+        return " ".join(said) or "Give the service more pods before the second that is named."
+
     def findings(self) -> tuple[str, ...]:
         """Why it is no GO, a sentence each."""
         short = [
@@ -183,13 +208,19 @@ class _Report:
 
     def report(self) -> TimelineReport:
         built, sale = self._built, self._sale
-        short = tuple(
-            self._shortage(one)
+        found = [
+            one
             for course in self._outcome.courses
             for one in shortages(self._outcome, course, self._series[course.service.name])
-        )
+        ]
+        made_up_for = {one for one in found if self._made_up_for(one)}
+        short = tuple(self._shortage(one) for one in found if one not in made_up_for)
         lost = tuple(self._reclaimed())
         notes = list(dict.fromkeys(built.notes))
+        notes += dict.fromkeys(
+            f"{one.service} alone is short from {self._at(one.begin)} on; the other pods of its service serve the rest"
+            for one in sorted(made_up_for, key=lambda one: (one.begin, one.service))
+        )
         waves = self._waves(notes)
         events = self._events(notes)
         return TimelineReport(
@@ -308,34 +339,79 @@ class _Report:
             for one in self._outcome.events
             if one.kind == "reclaim" and one.service
         }
-        for course in self._outcome.courses:
-            service, event = course.service, hit.get(course.service.name)
-            if event is None or service.demand is None or not service.rps_per_pod:
+        for courses in self._together().values():
+            events = [hit.get(one.service.name) for one in courses]
+            if not any(events):
                 continue
-            after = [
-                one
-                for one in self._series[service.name]
-                if one.second + one.seconds > reclaim.second
-            ]
-            back = next((one.second for one in after if one.pods >= event.before), None)
+            before, left, capacity, wanted, back = 0, 0, 0.0, 0.0, reclaim.second
+            never = False
             # Until replacements can be there, whatever else happens to the service in the meantime.
-            until = reclaim.second + service.times.lead_s()
-            wanted = max(one.demand_rps for one in after if one.second < until)
-            left = after[0].capacity_rps
+            until = reclaim.second + max(one.service.times.lead_s() for one in courses)
+            for course, event in zip(courses, events, strict=True):
+                after = [
+                    one
+                    for one in self._series[course.service.name]
+                    if one.second + one.seconds > reclaim.second
+                ]
+                capacity += after[0].capacity_rps
+                wanted += max(one.demand_rps for one in after if one.second < until)
+                if event is None:
+                    before, left = before + after[0].pods, left + after[0].pods
+                    continue
+                before, left = before + int(event.before), left + int(event.after)
+                again = next((one.second for one in after if one.pods >= event.before), None)
+                never = never or again is None
+                back = max(back, again or 0)
             rows.append(
                 ReclaimRow(
-                    service.name,
+                    " + ".join(one.service.name for one in courses),
                     self._at(reclaim.second),
-                    int(event.before),
-                    int(event.after),
+                    before,
                     left,
-                    wanted,
-                    round(left / wanted, 3) if wanted else None,
-                    None if back is None else back - reclaim.second,
-                    left >= wanted,
+                    round(capacity, 3),
+                    round(wanted, 3),
+                    round(capacity / wanted, 3) if wanted else None,
+                    None if never else back - reclaim.second,
+                    capacity >= wanted - 1e-6,
                 )
             )
         return rows
+
+    def _together(self) -> dict[str, list[Course]]:
+        """The courses that are judged, by the service of the sale: its workloads share what it is asked for."""
+        found: dict[str, list[Course]] = {}
+        for course in self._outcome.courses:
+            service = course.service
+            if service.demand is not None and service.rps_per_pod:
+                found.setdefault(self._built.loads.get(service.name, service.name), []).append(
+                    course
+                )
+        return found
+
+    def _made_up_for(self, short: Shortage) -> bool:
+        """Whether the other workloads of its service have room for all that ``short`` is short of, all the time."""
+        load = self._built.loads.get(short.service, short.service)
+        series = [self._series[one.service.name] for one in self._together().get(load, [])]
+        if len(series) < 2:
+            return False
+        inside = [
+            [
+                one
+                for one in runs
+                if one.second < short.end and one.second + one.seconds > short.begin
+            ]
+            for runs in series
+        ]
+        for second in {max(one.second, short.begin) for runs in inside for one in runs}:
+            now = [
+                one
+                for runs in inside
+                for one in runs
+                if one.second <= second < one.second + one.seconds
+            ]
+            if sum(one.capacity_rps - one.demand_rps for one in now) < -1e-6:
+                return False
+        return True
 
     def _reactive(self) -> list[Comparison]:
         built = self._built

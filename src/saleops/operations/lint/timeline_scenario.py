@@ -21,6 +21,7 @@ from saleops.domain.lint.node_pools import NodePool, node_pools
 from saleops.domain.timeline.demand import Demand, sale_demand
 from saleops.domain.timeline.hpas import hpa_model, requests_of
 from saleops.domain.timeline.model import Event, Pool, Reclaim, Run, Scenario, Service
+from saleops.domain.timeline.on_demand import on_demand_only
 from saleops.domain.timeline.pod_times import NODE_BOOT_S, PodTimes, pod_times
 from saleops.domain.traffic import LoadShape
 from saleops.operations.lint.timeline_runs import Calendar
@@ -29,11 +30,16 @@ if TYPE_CHECKING:
     from saleops.config.sale import Sale
 
 WORKLOADS = ("Deployment", "StatefulSet", "CloneSet", "ReplicaSet")
+UNREAD = ("SRC001", "SRC003", "SRC004")
+"""Troubles after which nobody knows what a file holds: no YAML, a template, too large or too deep."""
 
 
 @dataclass
 class Built:
-    """``planned`` are the pods the sale wants, by the name that a service has in the scenario."""
+    """``planned`` are the pods the sale wants, by the name that a service has in the scenario.
+
+    ``loads`` is the sale's service that it is (a part of).
+    """
 
     scenario: Scenario
     start: datetime
@@ -45,6 +51,7 @@ class Built:
     notes: list[str] = field(default_factory=list)
     skipped: list[Event] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)
+    loads: dict[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -60,6 +67,7 @@ def build(
         built.notes.append(f"CronHPA schedules are read in {zone}, from {from_where}")
     loads = _loads(sale)
     calendar = Calendar(fleet, start, seconds, zone, _installed(fleet, built))
+    _judge_reading(built, fleet)
     services = [
         _service(sale, fleet, built, workload, loads, calendar)
         for workload in _workloads(fleet, loads)
@@ -76,6 +84,15 @@ def build(
         built.notes.append("No node pool with a size was read: there is always room for pods")
     if reclaim is not None:
         reclaim = replace(reclaim, second=built.opens_s + reclaim.second)
+    elsewhere = [one.name for one in services if one.on_demand]
+    if reclaim is not None and elsewhere:
+        built.notes.append(
+            f"Only on nodes that are never spot, so a reclaim of spot nodes does not take them: {', '.join(elsewhere)}"
+        )
+    if pools and elsewhere and all(pool.spot for pool in pools):
+        built.notes.append(
+            f"No node pool on demand with a size was read: there is always room for {', '.join(elsewhere)}"
+        )
     built.scenario = Scenario(seconds, tuple(services), pools, reclaim)
     assumed = sorted({one for service in services for one in service.times.assumed})
     if assumed:
@@ -203,6 +220,8 @@ def _service(
         )
     if planned is not None:
         built.planned[workload.label] = planned
+    if load is not None:
+        built.loads[workload.label] = load.name
     pods, source = _first_size(fleet, built, workload, planned)
     times = pod_times(fleet, workload.document)
     cpu, memory = requests_of(workload.document) if workload.document is not None else (None, None)
@@ -226,6 +245,7 @@ def _service(
         runs,
         _demand(sale, built, load, workload.share),
         source,
+        on_demand_only(fleet, workload.document),
     )
 
 
@@ -308,6 +328,16 @@ def _demand(sale: "Sale", built: Built, load: sizes.Service | None, part: float)
     )
 
 
+def _judge_reading(built: Built, fleet: Fleet) -> None:
+    """A file that nobody could read may be anything; without a workload there is nothing but the sale's own plan."""
+    for one in fleet.troubles:
+        if one.id in UNREAD:
+            line, column = one.document.place(one.path)
+            built.unjudged.append(f"{one.document.file}:{line}:{column}: {one.message}")
+    if not any(one.name for one in fleet.of_kind(*WORKLOADS)) and not any(crons(fleet)):
+        built.unjudged.append("no workload was read: nothing was judged")
+
+
 def _judge(
     built: Built, fleet: Fleet, calendar: Calendar, workload: _Workload, runs: tuple[Run, ...]
 ) -> None:
@@ -342,11 +372,9 @@ def _pools(fleet: Fleet, built: Built) -> Iterable[Pool]:
         desired, low, high, scales = _sizes(found)
         node = found.smallest
         if desired is None or node is None:
-            missing = (
-                "a size" if desired is None else "an instance type whose name says what it has"
-            )
+            missing = "size" if desired is None else "instance type whose name says what it has"
             built.notes.append(
-                f"Node pool {found.name} ({found.document.file}) has not {missing}: left out"
+                f"Node pool {found.name} ({found.document.file}) has no {missing}: left out"
             )
             continue
         cpu, memory = sizes.allocatable(node)

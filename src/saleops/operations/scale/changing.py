@@ -20,9 +20,11 @@ from saleops.domain.scale_records import (
     cloud_records_in,
     cloud_records_text,
     record_in,
+    spot_original,
 )
 from saleops.domain.scaling import SeenPool, WantedPods
 from saleops.errors import CloudError, ClusterError, Refused
+from saleops.events import Observer, Warned, silent
 from saleops.operations.provision.courier import LIST_LAG_S
 from saleops.operations.provision.survey import Outputs
 from saleops.operations.scale.looking import CloudSide, InCloud
@@ -61,12 +63,10 @@ def pod_patches(
     """What raising ``workload`` sends."""
     floor, bounds = pod_floors(want, workload, hpa)
     patches = []
-    record = _joined(
-        record_in(workload.annotations), sale, {"replicas": workload.wanted}, floor, at
-    )
+    pods, sizes = _before_surge(workload, hpa)
+    record = _joined(record_in(workload.annotations), sale, pods, floor, at)
     patches.append(Patch(str(workload.ref), {"metadata": {"annotations": {RECORD: record.text}}}))
     if hpa is not None:
-        sizes = {"min": hpa.min_replicas, "max": hpa.max_replicas}
         record = _joined(record_in(hpa.annotations), sale, sizes, bounds, at)
         patches.append(Patch(str(hpa.ref), {"metadata": {"annotations": {RECORD: record.text}}}))
         spec = {"minReplicas": bounds["min"], "maxReplicas": bounds["max"]}
@@ -79,17 +79,56 @@ def pod_patches(
 def _joined(
     before: Record | None, sale: str, now: Mapping[str, int], floor: Mapping[str, int], at: str
 ) -> Record:
-    return before.with_floor(floor) if before else Record(sale, dict(now), dict(floor), at)
+    if before is not None and before.sale == sale:
+        return before.with_floor(floor)
+    return Record(sale, dict(now), dict(floor), at)
+
+
+def _check_ours(key: str, record: Record | None, sale: str) -> None:
+    """Raises Refused."""
+    if record is not None and record.sale != sale:
+        raise Refused(
+            f"{key} is held by {record.sale}; it was left as it is",
+            hint=f"Give it back first: `saleops scale down {record.sale}`.",
+        )
+
+
+def _before_surge(workload: Workload, hpa: Hpa | None) -> tuple[dict[str, int], dict[str, int]]:
+    """What a workload and its autoscaler (empty where it has none) are without the spot handler's drain."""
+    pods = {"replicas": workload.wanted}
+    if hpa is None:
+        return pods, {}
+    low, high = hpa.min_replicas, hpa.max_replicas
+    spot = spot_original(hpa.annotations)
+    if spot:
+        # A bound that is not what the handler set is somebody else's by now.
+        low = spot["min"] if low == spot["set_min"] else low
+        high = spot["max"] if high == spot["set_max"] else high
+        pods["replicas"] = min(workload.wanted, spot["base"])
+    return pods, {"min": low, "max": high}
 
 
 class Recorder:
     """Writes originals down, in the journal and on the objects, once."""
 
-    def __init__(self, cluster: Cluster, journal: ScaleJournal, *, sale: str, at: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: ScaleJournal,
+        *,
+        sale: str,
+        at: str,
+        observe: Observer = silent,
+    ) -> None:
+        self._observe = observe
         self._cluster = cluster
         self._journal = journal
         self._sale = sale
         self._at = at
+
+    def check(self, ref: ObjectRef, annotations: Mapping[str, str]) -> None:
+        """Raises Refused for what another sale holds."""
+        _check_ours(str(ref), record_in(annotations), self._sale)
 
     def on_object(
         self,
@@ -103,8 +142,17 @@ class Recorder:
         key = str(ref)
         known = self._journal.records.get(key)
         before = record_in(annotations)
-        if before is None and known is not None and dict(now) in (known.original, known.floor):
-            before = known  # a run that ended between its journal and the object; or the annotation was removed
+        _check_ours(key, before, self._sale)
+        if before is None and known is not None:
+            # A run that ended between its journal and the object; or the annotation was removed.
+            before = known
+            if dict(now) not in (known.original, known.floor):
+                self._observe(
+                    Warned(
+                        f"{key} is {_sizes(now)} and carries no record; the journal's original is kept: "
+                        f"{_sizes(known.original)}"
+                    )
+                )
         record = _joined(before, self._sale, now, floor, self._at)
         if known != record:
             if known is not None and known.original != record.original:
@@ -121,6 +169,7 @@ class Recorder:
         ref = namespace_ref(namespace)
         known = self._journal.records.get(key)
         there = self._namespace_records(ref)
+        _check_ours(key, there.get(key), self._sale)
         record = _joined(there.get(key) or known, self._sale, now, floor, self._at)
         if known != record:
             if known is not None and known.original != record.original:
@@ -132,7 +181,7 @@ class Recorder:
     def forget_cloud(self, namespace: str, key: str) -> None:
         ref = namespace_ref(namespace)
         there = self._namespace_records(ref)
-        if key in there:
+        if key in there and there[key].sale == self._sale:
             left = {one: record for one, record in there.items() if one != key}
             text = cloud_records_text(left) if left else None
             self._cluster.annotate(ref, {CLOUD_RECORD: text})
@@ -189,15 +238,13 @@ def _raise_once(
     )
     if not low_hpa and not (low_pods and (hpa is None or workload.wanted == 0)):
         return False
+    pods, sizes = _before_surge(workload, hpa)
+    if hpa is not None:  # both are ours, or neither is written
+        recorder.check(hpa.ref, hpa.annotations)
     version = recorder.on_object(
-        workload.ref,
-        workload.annotations,
-        workload.resource_version,
-        {"replicas": workload.wanted},
-        floor,
+        workload.ref, workload.annotations, workload.resource_version, pods, floor
     )
     if hpa is not None and low_hpa:
-        sizes = {"min": hpa.min_replicas, "max": hpa.max_replicas}
         pinned = recorder.on_object(hpa.ref, hpa.annotations, hpa.resource_version, sizes, bounds)
         cluster.set_hpa_bounds(
             hpa.namespace,
@@ -260,6 +307,10 @@ def send(side: CloudSide, key: str, call: Call, *, done: Callable[[], bool]) -> 
             if done():
                 side.courier.resolve(key, "change")
                 return
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
 
 
 def shown(call: Call) -> Mapping[str, Any]:

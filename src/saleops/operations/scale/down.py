@@ -94,6 +94,9 @@ class _Down:
                     "left",
                     f"it is {_said(step.now)}, not the {_said({name: step.floor.get(name, 0) for name in step.now})} we set",
                 )
+            elif step.verdict == "gone":
+                self.recorder.forget_cloud(self.wants.namespace, step.key)
+                self._note(step, {}, "gone", "it was deleted meanwhile; its record is closed")
             elif step.phase == "pods":
                 self._pods(step)
             elif step.phase == "nodes":
@@ -106,7 +109,7 @@ class _Down:
             self.plan.cluster,
             self.plan.cloud,
             any(one.result == "restored" for one in self.given),
-            all(one.result in ("restored", "no change", "left") for one in self.given),
+            all(one.result in ("restored", "no change", "left", "gone") for one in self.given),
             tuple(self.given),
             self.drained,
             left,

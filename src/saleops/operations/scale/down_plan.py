@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from saleops.domain.cloud.calls import Call
 from saleops.domain.cloud.database import DATABASE
 from saleops.domain.cluster import Hpa, Workload
-from saleops.domain.scale_records import RECORD, Record
+from saleops.domain.scale_records import RECORD, Record, without_user
 from saleops.domain.scaling import SeenData, SeenPool
 from saleops.operations.scale.changing import data_calls, pool_call, shown
 from saleops.operations.scale.drain import surplus
@@ -22,7 +22,7 @@ from saleops.operations.scale.wanted import Wants
 from saleops.ports.cluster import Cluster
 from saleops.ports.scale_journal import ScaleJournal
 
-Verdict = Literal["restore", "is so", "changed meanwhile"]
+Verdict = Literal["restore", "is so", "changed meanwhile", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,34 @@ def plan_down(
     for phase, _, thing in reversed(looked.in_cloud.data):
         if isinstance(thing, SeenData) and side is not None and (record := records.get(thing.key)):
             steps.append(_data_back(side, looked.in_cloud, phase, thing, record, force))
-    unseen = sorted(set(records) - {one.key for one in steps})
-    notes = [f"{one} is recorded and not there (or not looked at)" for one in unseen]
+    unseen = []
+    for key in sorted(set(records) - {one.key for one in steps}):
+        if _is_gone(key, looked, cluster, side):
+            steps.append(_gone(key, records[key]))
+        else:
+            unseen.append(key)
+    notes = [f"{one} is recorded and was not looked at" for one in unseen]
     cloud = side.courier.cloud.name if side else ""
-    return DownPlan(wants.sale, cluster.name, cloud, tuple(steps), tuple(drains), (*told, *notes))
+    return DownPlan(
+        wants.sale, without_user(cluster.name), cloud, tuple(steps), tuple(drains), (*told, *notes)
+    )
+
+
+def _is_gone(key: str, looked: Looked, cluster: Cluster, side: CloudSide | None) -> bool:
+    """Whether what ``key`` names was deleted. Raises ClusterError."""
+    kind, _, place = key.partition(" ")
+    namespace, _, name = place.partition("/")
+    if kind == "Deployment":
+        return cluster.find_workload("Deployment", namespace, name) is None
+    if kind == "HorizontalPodAutoscaler":
+        return cluster.find_hpa(namespace, name) is None
+    found = looked.in_cloud.found
+    return side is not None and key in found and found[key] is None
+
+
+def _gone(key: str, record: Record) -> Back:
+    phase = "pods" if " " in key else "nodes" if key.startswith("nodepool/") else key
+    return Back(key, phase, key, {}, record.floor, record.original, "gone")
 
 
 def _verdict(

@@ -1,7 +1,8 @@
 """What has to be over before a sale's cluster gets smaller: the sale, its queues, its half messages, its dead letters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from saleops.domain.messages import ORDERS
 from saleops.errors import ConfigError, Refused, StoreUnavailable
@@ -49,6 +50,31 @@ async def queue_state(broker: Broker) -> QueueState:
     async for _ in broker.discarded(ORDERS):
         discarded += 1
     return QueueState(waiting, in_flight, delayed, halves, discarded, dead)
+
+
+def may_go_up(wants: Wants, *, now: datetime) -> None:
+    """Raises Refused for a sale that is over: nobody would come, and nobody would give it back."""
+    if now >= wants.closes:
+        raise Refused(
+            f"{wants.sale} closed at {wants.closes:%Y-%m-%d %H:%M:%S %z}; nothing was changed",
+            hint="Put the next window into the sale file, or give back what stands: `saleops scale down SALE`.",
+        )
+
+
+def before_it_opens(
+    wants: Wants, recorded: Collection[str], *, now_ms: int, reason: str = ""
+) -> tuple[str, ...]:
+    """What is to be told of going down before the sale. Raises Refused where its floor stands and nobody said why not."""
+    if not recorded or now_ms >= round(wants.closes.timestamp() * 1000):
+        return ()
+    left_s = max(0.0, wants.opens.timestamp() - now_ms / 1000)
+    if not reason:
+        raise Refused(
+            f"{wants.sale} is scaled up and opens in {left_s / 60:,.0f} min, at {wants.opens:%Y-%m-%d %H:%M:%S %z}: "
+            f"it needs the {len(recorded):,} sizes recorded for it; nothing was changed",
+            hint="Wait for its end. If the sale is off: --before-sale REASON, which the journal keeps.",
+        )
+    return (f"given back {left_s / 60:,.0f} min before the sale opens: {reason}",)
 
 
 def may_go_down(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from saleops.domain.scale_records import record_in, without_user
 from saleops.domain.scaling import SeenPods, WantedPods
 from saleops.errors import ClusterError, SaleopsError
 from saleops.events import Advanced, Finished, Observer, Started, Warned, silent
@@ -111,7 +112,7 @@ class _Hold:
         until = datetime.fromtimestamp(self._until_ms / 1000, UTC).astimezone(self._wants.zone)
         return Held(
             self._wants.sale,
-            self._cluster.name,
+            without_user(self._cluster.name),
             until.isoformat(timespec="seconds"),
             looks,
             self._count,
@@ -143,6 +144,11 @@ class _Hold:
 
     def _keep(self, want: WantedPods, seen: SeenPods, looked: InCluster, now_ms: int) -> None:
         hpa = looked.autoscalers.get(seen.key)
+        for thing in (looked.workloads[seen.key], hpa):
+            record = record_in(thing.annotations) if thing is not None else None
+            if record is not None and record.sale != self._wants.sale:
+                self._tell(seen.key, f"{seen.key} is held by {record.sale}, and left to it")
+                return
         low_max = hpa is not None and hpa.max_replicas < want.pods
         if hpa is not None and (hpa.min_replicas < want.pods or low_max):
             most = max(want.most, hpa.max_replicas) if low_max else None

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from saleops.domain.lead_times import NAMES, SOURCES, t_minus
+from saleops.domain.scale_records import without_user
 from saleops.domain.scaling import ScalePlan, Step, batches, plan_steps
 from saleops.operations.scale.changing import data_calls, pod_patches, pool_call, shown
 from saleops.operations.scale.looking import (
@@ -149,7 +150,7 @@ def planned(
         notes.append("pods only: node pools, PolarDB and Tair were not looked at")
     return ScalePlanned(
         wants.sale,
-        cluster.name,
+        without_user(cluster.name),
         side.courier.cloud.name if side else "",
         "GO" if plan.go else "NO-GO",
         now.astimezone(wants.zone).isoformat(timespec="seconds"),

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from saleops.domain.lead_times import t_minus
-from saleops.domain.scale_records import Record, record_in
+from saleops.domain.scale_records import Record, record_in, without_user
 from saleops.operations.scale.barrier import Count, count_nodes, count_pods
 from saleops.operations.scale.changing import cloud_records
 from saleops.operations.scale.hold import drifted
+from saleops.operations.scale.holders import holders, notes_of
 from saleops.operations.scale.looking import CloudSide
 from saleops.operations.scale.plan import Looked
 from saleops.operations.scale.wanted import Wants
@@ -96,7 +97,7 @@ def scale_status(
     scaled = bool(records)
     return ScaleStatus(
         wants.sale,
-        cluster.name,
+        without_user(cluster.name),
         side.courier.cloud.name if side else "",
         t_minus(now, wants.opens),
         scaled,
@@ -104,7 +105,7 @@ def scale_status(
         all(one.met for one in rows),
         tuple(rows),
         drifted(looked.in_cluster.pods) if scaled else (),
-        looked.in_cluster.notes,
+        (*looked.in_cluster.notes, *notes_of(holders(looked, wants, cluster))),
     )
 
 
@@ -116,7 +117,7 @@ def recorded(
     *,
     closing: bool = False,
 ) -> dict[str, Record]:
-    """Every original that is kept, by the key of what it is of; what objects say counts before the journal.
+    """Every original that is kept for this sale, by the key of what it is of; what objects say counts before the journal.
 
     ``closing``: also what the journal holds of things that are their original size again, so that it can be closed."""
     records = dict(journal.records)
@@ -137,7 +138,7 @@ def recorded(
                 and not (closing and records[name].original == now)
             ):
                 del records[name]  # given back from another machine, or by hand
-    return records
+    return {key: one for key, one in records.items() if one.sale == wants.sale}
 
 
 def _standing(what: str, phase: str, count: Count, asked: int, record: Record | None) -> Standing:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
+from saleops.domain.scale_records import without_user
 from saleops.domain.scaling import SeenPool, Step, batches
 from saleops.errors import CloudError, ClusterError
 from saleops.events import Advanced, Finished, Observer, Started, Warned, silent
 from saleops.operations.scale.barrier import Count, wait_for_nodes, wait_for_pods
 from saleops.operations.scale.changing import Recorder, data_calls, pool_call, raise_pods, send
+from saleops.operations.scale.holders import check_free
 from saleops.operations.scale.looking import (
     CloudSide,
     InCluster,
@@ -102,7 +104,9 @@ def scale_up(
     ``without_nodes``: ask for the pods although nodes are missing at the deadline.
 
     Shortfalls are in the report. Raises ClusterError and CloudError for what ends the run; a second run goes on.
+    Raises Refused, before anything is changed, where another sale holds what this one wants to grow.
     """
+    check_free(looked, wants, means.cluster)
     return _Run(looked, wants, means, timeout_s, without_nodes).run()
 
 
@@ -121,7 +125,9 @@ class _Run:
         self._means = means
         self._timeout_s = timeout_s
         self._without_nodes = without_nodes
-        self._recorder = Recorder(means.cluster, means.journal, sale=wants.sale, at=means.at())
+        self._recorder = Recorder(
+            means.cluster, means.journal, sale=wants.sale, at=means.at(), observe=means.observe
+        )
         self._results: dict[str, Raised] = {one.key: _before(one) for one in looked.plan.steps}
 
     def run(self) -> ScaledUp:
@@ -149,7 +155,7 @@ class _Run:
         )
         return ScaledUp(
             self._wants.sale,
-            self._means.cluster.name,
+            without_user(self._means.cluster.name),
             self._means.side.courier.cloud.name if self._means.side else "",
             any(one.result == "raised" for one in steps),
             ready,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # the files' types are named, not loaded
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from saleops.config.sale import Sale
 
 NO_IMAGES = "images.invalid/none"
+NAMESPACE_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ def wants_of(
     """The pods are those `saleops render k8s` writes. Raises ConfigError."""
     from zoneinfo import ZoneInfo
 
+    if namespace and re.fullmatch(NAMESPACE_PATTERN, namespace) is None:
+        raise ConfigError(
+            f"--namespace {namespace!r} is no name of a namespace; nothing was done",
+            hint="Lower-case letters, digits and dashes, at most 63: --namespace shop",
+        )
     planned = manifests_of(sale, profile, images=profile.kubernetes.images or NO_IMAGES)
     times = LeadTimes(image_mib=float(profile.kubernetes.image_mib))
     try:
